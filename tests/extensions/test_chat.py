@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from oddwire import Application, ExtensionError, schema_of
+from oddwire import Application, ExtensionError, Peer, schema_of
 from oddwire.errors import ValueOutOfRange
 from oddwire.transports import MemoryNetwork
 from oddwire_extensions import chat
@@ -40,6 +40,26 @@ async def test_with_nobody_there_nobody_hears(pair, caplog) -> None:
             await asyncio.sleep(0)
         assert (await dialer.call("chat-say", "anyone?"))["peers"] == 0
         assert "no peer is connected, so this was not sent: anyone?" in caplog.text
+
+
+async def test_a_peer_that_does_not_read_keeps_nobody_waiting(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(chat, "PATIENCE", 0.5)
+    network = MemoryNetwork()
+    others = [Application("chat", transport=network.transport()) for _ in range(3)]
+    async with Application("chat", transport=network.transport()) as speaker, others[0], others[1], others[2]:
+        for other in others:
+            await other.connect(speaker.uris[0])
+        stalled, send = speaker.peers[0].node_id, Peer.send
+
+        async def stuck(peer: Peer, *arguments: object, **named: object) -> None:
+            if peer.node_id == stalled:
+                await asyncio.Event().wait()
+            await send(peer, *arguments, **named)
+
+        monkeypatch.setattr(Peer, "send", stuck)
+        async with asyncio.timeout(10):
+            assert (await speaker.call("chat-say", "hello"))["peers"] == 2
+        assert "1 of 3 peers did not take this: hello" in caplog.text
 
 
 async def test_a_line_too_long_is_not_sent(pair) -> None:

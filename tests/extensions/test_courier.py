@@ -1,5 +1,8 @@
 import asyncio
+import contextlib
+import errno
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from oddwire import (
 )
 from oddwire.transports import MemoryNetwork
 from oddwire_extensions import courier
+from oddwire_extensions.courier import files as courier_files
+from oddwire_extensions.courier import shelves
 
 PARCEL = 0x8C21
 
@@ -227,6 +232,214 @@ async def test_a_peer_without_courier_says_so(pair, tmp_path) -> None:
     async with pair(("chat",), ("courier",)) as (listener, dialer):
         with pytest.raises(RemoteFailure, match="is not handled here"):
             await dialer.call("courier-list", str(listener.node_id))
+
+
+async def test_parcels_of_many_node_ids_are_bounded_in_sum(monkeypatch) -> None:
+    monkeypatch.setattr(courier, "ROOM_OF_ONE", 3 * 2048)
+    monkeypatch.setattr(courier, "ROOM_OF_STRANGERS", 10 * 2048)
+    parcel = courier.Parcel(name="x", data=bytes(1024))
+    network = MemoryNetwork()
+    async with Application("courier", transport=network.transport(), store=":memory:") as keeper:
+        kept = 0
+        for _ in range(8):
+            async with Application("courier", transport=network.transport(), store=":memory:") as stranger:
+                peer = await stranger.connect(keeper.uris[0])
+                for _ in range(4):
+                    receipt = await peer.deliver(parcel)
+                    try:
+                        await receipt.delivered()
+                        kept += 1
+                    except RemoteFailure:
+                        pass
+        assert kept == 10
+        assert len(await keeper.call("courier-inbox")) == 10
+        assert await keeper.store("courier").get("room of strangers") == 10 * 2048
+        for number in range(1, 11):
+            await keeper.call("courier-drop", number)
+        assert await keeper.store("courier").items("room") == []  # nothing is kept for each that has been here
+
+
+async def test_files_are_read_for_so_many_peers_at_once(shelf, monkeypatch) -> None:
+    monkeypatch.setattr(shelves, "FETCHES", 3)
+    monkeypatch.setattr(shelves, "PATIENCE", 0.2)
+    network = MemoryNetwork()
+    given = {"courier-folder": str(shelf)}
+    async with contextlib.AsyncExitStack() as stack:
+        keeper = Application("courier", transport=network.transport(), store=":memory:", options=given)
+        await stack.enter_async_context(keeper)
+        streams = []
+        for _ in range(5):
+            app = Application("courier", transport=network.transport(), store=":memory:")
+            peer = await (await stack.enter_async_context(app)).connect(keeper.uris[0])
+            streams.append(peer.stream(courier.Fetch(name="map.bin"), courier.Chunk, credit=1))
+        for stream in streams[:3]:
+            assert len((await anext(stream)).data) == courier.CHUNK
+        for stream in streams[3:]:
+            with pytest.raises(RemoteFailure, match="all places are taken"):
+                await anext(stream)
+        await streams[0].aclose()
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    assert await anext(peer.stream(courier.Fetch(name="map.bin"), courier.Chunk))
+                    break
+                except RemoteFailure:
+                    await asyncio.sleep(0.01)
+        for stream in streams[1:3]:
+            await stream.aclose()
+
+
+async def test_the_folder_is_listed_for_all_at_once(pair, shelf, monkeypatch) -> None:
+    listed, files = [], shelves._files
+
+    def count(path: Path) -> list[courier.File]:
+        listed.append(path)
+        return files(path)
+
+    monkeypatch.setattr(shelves, "_files", count)
+    async with pair(("courier",), ("courier",), {"courier-folder": str(shelf)}) as (_, dialer):
+        peer = dialer.peers[0]
+        answers = await asyncio.gather(*(peer.request(courier.Contents(), courier.Listing) for _ in range(4)))
+        assert {len(answer.files) for answer in answers} == {2}
+        assert listed == [shelf]
+        monkeypatch.setattr(shelves, "FRESH", 0.0)
+        monkeypatch.setattr(shelves, "IDLE", 0.0)
+        (shelf / "new").touch()
+        async with asyncio.timeout(30):
+            while len((await peer.request(courier.Contents(), courier.Listing)).files) != 3:
+                await asyncio.sleep(0.1)
+
+
+async def test_a_listing_that_takes_long_is_kept_for_longer(pair, shelf, monkeypatch) -> None:
+    listed, files = [], shelves._files
+
+    def slow(path: Path) -> list[courier.File]:
+        listed.append(path)
+        time.sleep(0.3)
+        return files(path)
+
+    monkeypatch.setattr(shelves, "_files", slow)
+    monkeypatch.setattr(shelves, "FRESH", 0.1)
+    async with pair(("courier",), ("courier",), {"courier-folder": str(shelf)}) as (_, dialer):
+        for _ in range(3):
+            await dialer.peers[0].request(courier.Contents(), courier.Listing)
+            await asyncio.sleep(0.2)
+        assert len(listed) == 1
+
+
+async def test_a_folder_that_has_gone_is_said_so_without_a_traceback(pair, shelf, tmp_path, caplog) -> None:
+    async with pair(("courier",), ("courier",), {"courier-folder": str(shelf)}) as (listener, dialer):
+        shelf.rename(tmp_path / "gone")
+        with pytest.raises(RemoteFailure, match="the folder cannot be listed now"):
+            await dialer.call("courier-list", str(listener.node_id))
+        assert "Traceback" not in caplog.text
+        assert listener.counters.failed == {}
+
+
+async def test_a_file_that_cannot_be_opened_is_no_traceback(pair, shelf, tmp_path, monkeypatch) -> None:
+    async with pair(("courier",), ("courier",), {"courier-folder": str(shelf)}) as (listener, dialer):
+        monkeypatch.setattr(courier, "is_file", lambda path: True)  # and gone right behind that
+        with pytest.raises(RemoteFailure, match="'away' cannot be read: No such file"):
+            await dialer.call("courier-fetch", str(listener.node_id), "away", str(tmp_path / "target"))
+        assert listener.counters.failed == {}
+
+
+async def drain(stream: AsyncIterator[courier.Chunk]) -> None:
+    async for _ in stream:
+        pass
+
+
+async def test_slow_readers_lose_their_places_to_those_who_wait(shelf, monkeypatch) -> None:
+    monkeypatch.setattr(shelves, "FETCHES", 4)
+    monkeypatch.setattr(shelves, "TURN", 0.2)
+    network = MemoryNetwork()
+    given = {"courier-folder": str(shelf)}
+    async with contextlib.AsyncExitStack() as stack:
+        keeper = Application("courier", transport=network.transport(), store=":memory:", options=given)
+        await stack.enter_async_context(keeper)
+        apps = [Application("courier", transport=network.transport(), store=":memory:") for _ in range(2)]
+        slow, quick = [await (await stack.enter_async_context(app)).connect(keeper.uris[0]) for app in apps]
+        streams = [slow.stream(courier.Fetch(name="map.bin"), courier.Chunk, credit=1) for _ in range(4)]
+        for stream in streams:
+            await anext(stream)
+        async with asyncio.timeout(10):
+            got = [chunk async for chunk in quick.stream(courier.Fetch(name="map.bin"), courier.Chunk)]
+        assert sum(len(chunk.data) for chunk in got) == 1 << 20
+        ends = await asyncio.gather(*map(drain, streams), return_exceptions=True)
+        [lost] = [end for end in ends if end is not None]
+        assert "others wait for this place" in str(lost)
+
+
+@pytest.mark.parametrize("change", ["cut", "written to"])
+async def test_a_file_that_changes_while_it_is_fetched_does_not_arrive(pair, shelf, tmp_path, change) -> None:
+    big = shelf / "big"
+    big.write_bytes(bytes(100 * courier.CHUNK))
+    async with pair(("courier",), ("courier",), {"courier-folder": str(shelf)}) as (_, dialer):
+        stream = dialer.peers[0].stream(courier.Fetch(name="big"), courier.Chunk, credit=1)
+        await anext(stream)
+        if change == "cut":
+            os.truncate(big, 2 * courier.CHUNK)
+        else:
+            with big.open("r+b") as file:
+                file.write(b"other")
+        with pytest.raises(RemoteFailure, match="'big' cannot be read: it was changed while it was read"):
+            await drain(stream)
+
+
+async def test_half_a_file_never_has_its_name(tmp_path, monkeypatch) -> None:
+    path, synced = tmp_path / "got", []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(path.exists()), fsync(file)))
+    async with courier_files.new_file(path) as file:
+        file.write(b"half")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"half"
+    assert synced == [False, True]  # the file before it has its name, the folder after that
+    with pytest.raises(KeyError):
+        async with courier_files.new_file(tmp_path / "other"):
+            raise KeyError
+    assert os.listdir(tmp_path) == ["got"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_file_systems_without_hard_links(tmp_path, monkeypatch, fails) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    def replace(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", link)
+    if fails:
+        monkeypatch.setattr(Path, "replace", replace)
+        with pytest.raises(ValueError, match="cannot be written: Input/output error"):
+            async with courier_files.new_file(tmp_path / "got") as file:
+                file.write(b"data")
+        assert not list(tmp_path.iterdir())
+        return
+    async with courier_files.new_file(tmp_path / "got") as file:
+        file.write(b"data")
+    assert (tmp_path / "got").read_bytes() == b"data"
+    with pytest.raises(ValueError, match="exists already"):
+        async with courier_files.new_file(tmp_path / "new") as file:
+            (tmp_path / "new").touch()  # meanwhile, by another program
+    assert sorted(os.listdir(tmp_path)) == ["got", "new"]  # noqa: PTH208
+
+
+async def test_one_parcel_is_saved_once_and_kept_until_it_is_on_the_disk(pair, tmp_path, monkeypatch) -> None:
+    async with pair(("courier",), ("courier",)) as (listener, dialer):
+        await (await dialer.peers[0].deliver(courier.Parcel(name="x", data=b"data"))).delivered()
+        synced, fsync = [], os.fsync
+        monkeypatch.setattr(os, "fsync", lambda file: (synced.append(file), fsync(file)))
+        saves = [listener.call("courier-save", 1, str(tmp_path / name)) for name in "ab"]
+        results = await asyncio.gather(*saves, listener.call("courier-drop", 1), return_exceptions=True)
+        assert results[0] == {"path": str(tmp_path / "a"), "size": 4}
+        assert all("parcel 1 is being saved, or dropped, already" in str(error) for error in results[1:])
+        assert (tmp_path / "a").read_bytes() == b"data"
+        assert not (tmp_path / "b").exists()
+        assert len(synced) >= 2
+        assert await listener.call("courier-inbox") == []
 
 
 def test_a_folder_that_is_none_is_refused() -> None:

@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -78,6 +79,29 @@ async def test_what_waits_for_all_peers_is_limited(pair, recorder) -> None:
         await dialer.transport.send(there, b"\xee\xfd")
         await recorder.until("received", 0xEEFD)
         assert 0xEEFF not in [event.type_id for event in recorder.events if event.direction == "received"]
+
+
+async def test_what_waits_for_many_node_ids_is_limited_in_sum(monkeypatch) -> None:
+    monkeypatch.setattr(echo, "MAX_WAITING_ALL", 1 << 20)
+    network, most = MemoryNetwork(), 0
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(Application("echo", transport=network.transport(), session=False))
+        dialers = []
+        for _ in range(20):
+            dialer = Application("chat", transport=network.transport(), session=False)
+            dialers.append(await stack.enter_async_context(dialer))
+            await dialer.connect(app.uris[0])
+            dialer.transport.pause(app.node_id)
+        for _ in range(8):
+            for dialer in dialers:
+                await dialer.transport.send(app.node_id, b"\xee\xff" + bytes(65_533))
+            for _ in range(20):
+                await asyncio.sleep(0)
+                most = max(most, echo.Waiting.total)
+        assert (1 << 20) - 65_600 <= most <= 1 << 20
+    async with asyncio.timeout(30):
+        while echo.Waiting.total:
+            await asyncio.sleep(0.01)
 
 
 async def test_what_is_dropped_does_not_count_for_ever(pair) -> None:

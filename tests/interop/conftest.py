@@ -313,6 +313,10 @@ class PylnPeer(PeerProcess):
 class LnmessagePeer(PeerProcess):
     """lnmessage: dials only."""
 
+    async def commando(self, method: str, params: Any, rune: str) -> dict[str, Any]:
+        """Have the node run a command: ``{"result": ...}`` or ``{"error": ...}``."""
+        return await self.command("commando", method=method, params=params, rune=rune)
+
 
 @pytest.fixture
 def flood() -> type[Flood]:
@@ -367,6 +371,17 @@ def start_ldk_session(
 
 
 @pytest.fixture
+def start_ldk_lsps(node: list[str], peers: contextlib.AsyncExitStack) -> Callable[..., Awaitable[LdkPeer]]:
+    """Start an LDK node that is an LSP, or a client of one: ``await start_ldk_lsps(lsp=True)``."""
+
+    async def start(*, lsp: bool) -> LdkPeer:
+        script = str(NODE_FOLDER / "lsps_peer.mjs")
+        return await kept(peers, LdkPeer.start(*node, script, seed=os.urandom(32).hex(), lsp=lsp))
+
+    return start
+
+
+@pytest.fixture
 def start_pyln(peers: contextlib.AsyncExitStack) -> Callable[..., Awaitable[PylnPeer]]:
     """Start a pyln-proto peer: ``await start_pyln()``; two of one ``key`` are one node with two connections."""
 
@@ -384,6 +399,29 @@ def start_lnmessage(node: list[str], peers: contextlib.AsyncExitStack) -> Callab
     async def start() -> LnmessagePeer:
         script = str(NODE_FOLDER / "lnmessage_peer.mjs")
         return await kept(peers, LnmessagePeer.start(*node, script, key=os.urandom(32).hex()))
+
+    return start
+
+
+@pytest.fixture
+def chromium() -> str:
+    """The path of Chromium; tests that need it are skipped where there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    pytest.skip("NOT RUN in a browser: there is no chromium on the PATH")
+
+
+@pytest.fixture
+def start_browser(
+    node: list[str], chromium: str, peers: contextlib.AsyncExitStack
+) -> Callable[[], Awaitable[LnmessagePeer]]:
+    """Start an lnmessage client in a page of Chromium: ``await start_browser()``."""
+
+    async def start() -> LnmessagePeer:
+        script = str(NODE_FOLDER / "lnmessage_browser.mjs")
+        return await kept(peers, LnmessagePeer.start(*node, script, key=os.urandom(32).hex(), chromium=chromium))
 
     return start
 
@@ -418,7 +456,8 @@ def start_ours(peers: contextlib.AsyncExitStack) -> Callable[..., Awaitable[tupl
     ) -> tuple[Bolt8Transport, Recorder]:
         private_key = PrivateKey(key or os.urandom(32))
         options.setdefault("network", "regtest")
-        transport = Bolt8Transport(private_key, listen=["127.0.0.1:0"], **options)
+        options.setdefault("listen", ["127.0.0.1:0"])
+        transport = Bolt8Transport(private_key, **options)
         sink = Recorder()
         await transport.open(Manifest(features=frozenset(features)), sink)
         peers.push_async_callback(transport.aclose)
@@ -623,6 +662,14 @@ class Starter:
     def node(self, *plugins: str | Path, options: Sequence[str] = ()) -> Daemon:
         """Start an embedded node with plugins or extensions of the tests, by name, or with others by their path."""
         daemon = self._make([sys.executable, "-m", "oddwire.cli.main", "node"], plugins, options)
+        daemon.start()
+        return daemon
+
+    def node_in(self, folder: Path, *plugins: str | Path) -> Daemon:
+        """Start an embedded node in a folder that is there already."""
+        command = [sys.executable, "-m", "oddwire.cli.main", "node"]
+        daemon = Daemon(folder, [*command, *(f"--plugin={program(plugin)}" for plugin in plugins)], self._environment)
+        self._stack.callback(daemon.end)
         daemon.start()
         return daemon
 

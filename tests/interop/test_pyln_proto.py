@@ -8,9 +8,9 @@ import os
 import pytest
 
 from oddwire.errors import AuthenticationFailed, ConnectionClosed
+from oddwire.proto import connect, serve
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import PrivateKey, PublicKey
-from oddwire.proto.wire import connect, serve
 
 pytestmark = pytest.mark.interop
 

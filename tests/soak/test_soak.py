@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.interop.conftest import Starter
 from tests.soak import programs
+from tests.soak.filedrop import rough_transfer
 from tests.soak.reliable import rough_day
 
 
@@ -40,3 +41,8 @@ async def test_two_plugins_at_each_side_survive_a_few_kills(
     assert done["delivered"] == 960
     assert done["requests answered"]
     assert done["events with messages under way"]
+
+
+@pytest.mark.interop
+async def test_a_file_survives_a_few_kills(tmp_path: Path) -> None:
+    await rough_transfer(tmp_path, 96 << 20, 2, seed=1, say=print)

@@ -22,16 +22,18 @@ Both types are odd, so a peer that does not run chat ignores them: it's OK to be
 
 from __future__ import annotations
 
-from contextlib import suppress
+import asyncio
 from itertools import count
 from typing import NewType
 
-from oddwire import AppContext, Context, Extension, Message, TransportError, field, message, u32
+from oddwire import AppContext, Context, Extension, Message, Peer, TransportError, field, message, u32
 
 __all__ = ["Heard", "Say", "extension"]
 
 MAX_LENGTH = 2000
 """Characters in a line."""
+PATIENCE = 10.0
+"""Seconds that chat-say waits for peers that do not read."""
 
 extension = Extension("chat", version="1.0")
 Numbers = NewType("Numbers", "count[int]")
@@ -88,14 +90,26 @@ async def log_receipt(context: Context, receipt: Heard) -> None:
 
 @extension.rpc("chat-say")
 async def say(context: AppContext, text: str, numbers: Numbers) -> dict[str, int]:
-    """Send a line to every connected peer; returns its number, and the number of peers."""
-    line, reached = Say(text=text, number=next(numbers)), 0
-    for peer in context.app.peers:
-        with suppress(TransportError):  # it has just disconnected
-            await peer.send(line)
-            reached += 1
-    if not reached:
+    """Send a line to every connected peer; returns its number, and the number of peers.
+
+    One that has not read enough to take it after 10 seconds is left out.
+    """
+    line, peers = Say(text=text, number=next(numbers)), context.app.peers
+
+    async def reach(peer: Peer) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await peer.send(line)
+        except (TransportError, TimeoutError):  # it has just disconnected, or does not read
+            return False
+        return True
+
+    # To all at once: one that does not read keeps none of the others waiting
+    reached = sum(await asyncio.gather(*map(reach, peers)))
+    if not peers:
         context.logger.warning("no peer is connected, so this was not sent: %s", text)
+    elif reached < len(peers):
+        context.logger.warning("%d of %d peers did not take this: %s", len(peers) - reached, len(peers), text)
     return {"number": line.number, "peers": reached}
 
 

@@ -23,7 +23,9 @@ Inside Core Lightning these are commands of lightning-cli, and paths are relativ
 
 Anybody who connects may send parcels, and node ids cost nothing. So the inbox has limits for one sender, for all
 strangers together, and for all senders: strangers fill their part, and those whom we dialed or sent something to
-still find room. What exceeds a limit is refused, which its sender logs.
+still find room. What exceeds a limit is refused, which its sender logs. Likewise, files are read for so many at once,
+of all peers together, those who read slowest lose their places to who waits, and the folder is listed for all of them
+once a second at most.
 """
 
 from __future__ import annotations
@@ -31,36 +33,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import BinaryIO
 
-from oddwire import (
-    AppContext,
-    Context,
-    Extension,
-    Limits,
-    Message,
-    NodeId,
-    OddwireError,
-    Refuse,
-    field,
-    message,
-    subtype,
-    u64,
-)
+from oddwire import AppContext, Context, Extension, Limits, NodeId, OddwireError, Refuse
+from oddwire_extensions.courier.files import Source, is_file, is_name, new_file, open_file
+from oddwire_extensions.courier.messages import CHUNK, MAX_PARCEL, Chunk, Contents, Fetch, File, Listing, Parcel
+from oddwire_extensions.courier.shelves import Shelf
 
 __all__ = ["Chunk", "Contents", "Fetch", "File", "Listing", "Parcel", "extension"]
 
-MAX_PARCEL = 8 << 20
-"""Bytes of a parcel. A file that is fetched may have any size."""
-CHUNK = 256 << 10
-"""Bytes of a chunk."""
-MAX_FILES = 10_000
-"""Files in a listing."""
 MAX_FETCHED = 1 << 30
 """Bytes that courier-fetch writes, unless it is told of another limit."""
+
 
 OVERHEAD = 1024
 """Bytes that a parcel is counted for beside its contents: an empty one takes a row, too."""
@@ -72,48 +57,6 @@ ROOM = 256 << 20
 """Bytes of all parcels."""
 
 extension = Extension("courier", version="1.0", limits=Limits(requests=4, messages_per_second=50))
-
-
-@message(0x8C21, max_size=MAX_PARCEL + 4096)
-class Parcel(Message):
-    """A file."""
-
-    name: str = field(max_length=255)
-    data: bytes = field(max_length=MAX_PARCEL)
-
-
-@subtype
-class File:
-    """A file that may be fetched; ``size`` is in bytes."""
-
-    name: str
-    size: u64
-
-
-@message(0x8C25)
-class Listing(Message):
-    """The files that may be fetched, by name."""
-
-    files: tuple[File, ...] = field(max_length=MAX_FILES)
-
-
-@message(0x8C23, replies=Listing)
-class Contents(Message):
-    """A request for the list of files."""
-
-
-@message(0x8C27)
-class Fetch(Message):
-    """A request for a file."""
-
-    name: str
-
-
-@message(0x8C29, codec="raw")
-class Chunk(Message):
-    """The next bytes of a file."""
-
-    data: bytes
 
 
 @extension.option("courier-folder")
@@ -136,16 +79,21 @@ async def prepare(context: AppContext) -> None:
     )
 
 
+@extension.provide
+def shelf(context: AppContext) -> Shelf:
+    """Return the one shelf of this application."""
+    return Shelf(context.options["courier-folder"])
+
+
 # Messages of peers ------------------------------------------------------------------------------------
 
 
 @extension.on(Parcel, reliable=True)
 async def receive(context: Context, parcel: Parcel) -> None:
     """Keep a parcel. The row and the record that it came are committed together, so there are never two of it."""
-    if not _is_name(parcel.name):
+    if not is_name(parcel.name):
         raise Refuse(f"{parcel.name!r} is not a file name")
-    sender, size, info = str(context.peer), len(parcel.data), context.peer.info
-    stranger = (info is None or info.direction != "out") and not await context.store.get(f"known {sender}", 0)
+    sender, size, stranger = str(context.peer), len(parcel.data), await _is_stranger(context)
     await _count(context, sender, stranger, size + OVERHEAD)
     row = (sender, stranger, parcel.name, parcel.data)
     await context.store.execute("INSERT INTO courier_parcels (sender, stranger, name, data) VALUES (?, ?, ?, ?)", row)
@@ -174,22 +122,37 @@ async def lost(context: Context, parcel: Parcel, error: OddwireError) -> None:
 
 
 @extension.on(Contents)
-async def contents(context: Context, request: Contents) -> Listing:
+async def contents(context: Context, request: Contents, shelf: Shelf) -> Listing:
     """Answer with the files of the folder, not of those in it."""
-    path = context.options["courier-folder"]
-    return Listing(files=() if path is None else tuple(await asyncio.to_thread(_files, path)))
+    return await shelf.listing()
 
 
 @extension.on(Fetch)
-async def fetch(context: Context, request: Fetch) -> AsyncIterator[Chunk]:
-    """Answer with a stream: a peer that writes slowly has us read slowly."""
-    path = context.options["courier-folder"]
+async def fetch(context: Context, request: Fetch, shelf: Shelf) -> AsyncIterator[Chunk]:
+    """Answer with a stream: a peer that writes slowly has us read slowly, unless others wait for its place."""
     # Names, not paths: nobody leaves the folder, by dots or by links
-    if path is None or not _is_name(request.name) or not await asyncio.to_thread(_is_file, path / request.name):
+    path = None if shelf.path is None or not is_name(request.name) else shelf.path / request.name
+    if path is None:
         raise Refuse(f"there is no file {request.name!r} here")
-    with await asyncio.to_thread(_open, path / request.name, os.O_NOFOLLOW) as file:
-        while data := await asyncio.to_thread(file.read, CHUNK):
-            yield Chunk(data=data)
+    async with shelf.turns.take(context.peer.node_id, preferred=not await _is_stranger(context)) as turn:
+        if not await asyncio.to_thread(is_file, path):
+            raise Refuse(f"there is no file {request.name!r} here")
+        try:
+            source = await asyncio.to_thread(Source, path)
+            with contextlib.closing(source):
+                while data := await asyncio.to_thread(source.read, CHUNK):
+                    yield Chunk(data=data)
+                    turn.done += len(data)
+                    if turn.over:
+                        raise Refuse("others wait for this place: later, perhaps")
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise Refuse(f"{request.name!r} cannot be read: {why}") from error
+
+
+async def _is_stranger(context: Context) -> bool:
+    info = context.peer.info
+    return (info is None or info.direction != "out") and not await context.store.get(f"known {context.peer}", 0)
 
 
 # Commands ---------------------------------------------------------------------------------------------
@@ -201,7 +164,7 @@ async def send(context: AppContext, node_id: NodeId, path: Path, wait: bool = Fa
 
     Returns once it is on our disk; with wait, once it is on the peer's.
     """
-    with await asyncio.to_thread(_open, path) as file:
+    with await asyncio.to_thread(open_file, path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_PARCEL:
             raise ValueError(
@@ -223,21 +186,27 @@ async def inbox(context: AppContext) -> list[dict[str, object]]:
 
 
 @extension.rpc("courier-save")
-async def save(context: AppContext, number: int, path: Path) -> dict[str, object]:
-    """Write a parcel to a new file, and remove it from the inbox."""
-    rows = await context.store.execute("SELECT data FROM courier_parcels WHERE number = ?", (number,))
-    if not rows:
-        raise _unknown(number)
-    (data,) = rows[0]
-    async with _new_file(path) as file:
-        await asyncio.to_thread(file.write, data)
-    await drop(context, number)
+async def save(context: AppContext, number: int, path: Path, shelf: Shelf) -> dict[str, object]:
+    """Write a parcel to a new file, and remove it from the inbox once that is on the disk."""
+    with shelf.saving(number):
+        rows = await context.store.execute("SELECT data FROM courier_parcels WHERE number = ?", (number,))
+        if not rows:
+            raise _unknown(number)
+        (data,) = rows[0]
+        async with new_file(path) as file:
+            await asyncio.to_thread(file.write, data)
+        await _remove(context, number)
     return {"path": str(path), "size": len(data)}
 
 
 @extension.rpc("courier-drop")
-async def drop(context: AppContext, number: int) -> dict[str, object]:
+async def drop(context: AppContext, number: int, shelf: Shelf) -> dict[str, object]:
     """Remove a parcel from the inbox."""
+    with shelf.saving(number):
+        return await _remove(context, number)
+
+
+async def _remove(context: AppContext, number: int) -> dict[str, object]:
     async with context.store.transaction():
         rows = await context.store.execute(
             "DELETE FROM courier_parcels WHERE number = ? RETURNING sender, stranger, name, length(data)", (number,)
@@ -262,7 +231,7 @@ async def fetch_file(
 ) -> dict[str, object]:
     """Fetch a file of a peer's into a new one, of so many bytes at most: the peer could go on for ever."""
     size = 0
-    async with _new_file(path) as file:
+    async with new_file(path) as file:
         stream = context.app.peer(node_id).stream(Fetch(name=name), Chunk, timeout=30)
         async with contextlib.aclosing(stream):  # whatever ends us tells the peer to stop
             async for chunk in stream:
@@ -278,57 +247,6 @@ async def fetch_file(
 
 def _unknown(number: int) -> ValueError:
     return ValueError(f"there is no parcel {number}; courier-inbox shows those there are")
-
-
-def _is_name(name: str) -> bool:
-    return 0 < len(name) <= 255 and name.isprintable() and name not in (".", "..") and not set(name) & set("/\\")
-
-
-def _is_file(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
-
-
-def _open(path: Path, flags: int = 0) -> BinaryIO:
-    """Open a file to read; a pipe would have us wait for who writes to it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError(f"{path} should be a file")
-    return os.fdopen(descriptor, "rb")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _files(path: Path) -> list[File]:
-    found = [
-        File(name=entry.name, size=entry.stat().st_size)
-        for entry in path.iterdir()
-        if _is_name(entry.name) and _is_file(entry)
-    ]
-    return sorted(found, key=lambda file: file.name)[:MAX_FILES]
-
-
-@contextlib.asynccontextmanager
-async def _new_file(path: Path) -> AsyncIterator[BinaryIO]:
-    """Make a file, for its owner alone. If the block fails it is gone again: half a file is none.
-
-    Raises `ValueError` for a path that can have none.
-    """
-    try:
-        opened = await asyncio.to_thread(open, path, "xb", opener=_private)
-    except FileExistsError:
-        raise ValueError(f"{path} exists already; it should be a new file") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror}") from error
-    with opened as file:
-        try:
-            yield file
-            await asyncio.to_thread(file.flush)
-        except BaseException:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
-            raise
 
 
 if __name__ == "__main__":
