@@ -49,12 +49,13 @@ fuzz: $(READY)        ## a long fuzzing run; SECONDS_EACH=60 sets how long each 
 hostile: $(READY)     ## attack a node in every known way; SECONDS_EACH=3 sets how long each attack is watched
 	$(BIN)/python -m tests.hostile --seconds $(or $(SECONDS_EACH),3)
 
-soak: $(READY)        ## ten rough minutes for the embedded node, 200 kills for reliable messages, 36 through lightningds, 48 of several plugins; SECONDS_ALL, KILLS, ROUNDS
+soak: $(READY)        ## ten rough minutes for the embedded node, 200 kills for reliable messages, 36 through lightningds, 48 of several plugins, 6 for a file of 1 GB; SECONDS_ALL, KILLS, ROUNDS
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS_ALL),600)
 	$(BIN)/python -m tests.soak.reliable --kills $(or $(KILLS),200) --messages $(or $(MESSAGES),20000)
 	$(BIN)/python -m tests.soak.lightningds --rounds $(or $(ROUNDS),12)
 	$(BIN)/python -m tests.soak.programs --rounds $(or $(ROUNDS),12)
 	$(BIN)/python -m tests.soak.programs --rounds $(or $(ROUNDS),12) --kind lightningd
+	$(BIN)/python -m tests.soak.filedrop --megabytes $(or $(MEGABYTES),1000)
 
 programs: $(READY)    ## start several plugins of two nodes in every order, all talking at once; KIND=lightningd for Core Lightning
 	$(BIN)/python -m tests.interop.programs --kind $(or $(KIND),node)

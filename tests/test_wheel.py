@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+EXTENSIONS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["oddwire.extensions"]
 NEIGHBOUR = "from oddwire import Extension\nfrom echo import NAME\nextension = Extension(NAME, version='1.0')\n"
 
 
@@ -57,13 +59,14 @@ def test_there_are_two_packages_in_it(wheel: Path) -> None:
         "oddwire_extensions",
         wheel.name.rpartition("-py3")[0] + ".dist-info",
     }
-    for name in ("chat", "courier", "echo"):
-        assert f"oddwire_extensions/{name}/__init__.py" in names
-    assert "oddwire/py.typed" in names
+    for place in EXTENSIONS.values():
+        path = place.partition(":")[0].replace(".", "/")
+        assert {f"{path}.py", f"{path}/__init__.py"} & {*names}
+    assert {"oddwire/py.typed", "oddwire_extensions/py.typed"} <= {*names}
     data = {
         path.relative_to(ROOT / "framework").as_posix()
         for path in (ROOT / "framework").rglob("*.*")
-        if path.suffix in (".csv", ".json")
+        if path.suffix in (".csv", ".json", ".pyi")
     }
     assert data <= {*names}
 
@@ -73,10 +76,10 @@ def test_its_commands_and_entry_points_work(environment: Path, tmp_path: Path) -
     where = "import oddwire, oddwire_extensions.echo as echo; print(oddwire.__file__, echo.__file__)"
     for place in run(python, "-c", where, cwd=tmp_path).stdout.split():
         assert Path(place).is_relative_to(environment)
-    run(oddwire, "plugin", "chat", "courier", "echo", "-o", "all", cwd=tmp_path)
+    run(oddwire, "plugin", *EXTENSIONS, "-o", "all", cwd=tmp_path)
     assert (tmp_path / "all").read_text().startswith(f"#!{python} -P\n")
     names = "from importlib.metadata import entry_points as e; print(sorted(e(group='oddwire.extensions').names))"
-    assert run(python, "-c", names, cwd=tmp_path).stdout == "['chat', 'courier', 'echo']\n"
+    assert run(python, "-c", names, cwd=tmp_path).stdout == f"{sorted(EXTENSIONS)}\n"
 
 
 def test_it_takes_nobodys_names(environment: Path, tmp_path: Path) -> None:

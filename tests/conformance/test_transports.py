@@ -49,6 +49,13 @@ class TestBolt8(TransportConformance):
         await left.connect(right.uris[0], keep=False)
 
 
+class TestBolt8OverWebSocket(TestBolt8):
+    async def make(self) -> tuple[Transport, Transport]:
+        left = Bolt8Transport(PrivateKey(b"\x01" * 32), network="regtest")
+        right = Bolt8Transport(PrivateKey(b"\x02" * 32), network="regtest", listen=["ws://127.0.0.1:0"])
+        return left, right
+
+
 @pytest.mark.skipif(uvloop is None, reason="uvloop is not there for this system")
 class TestBolt8OnUvloop(TestBolt8):
     def run(self, test: Coroutine[Any, Any, None]) -> None:
