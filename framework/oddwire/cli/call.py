@@ -53,7 +53,10 @@ def _command(
     raw: Annotated[bool, typer.Option("-R", "--raw", help="Print the result on one line.")] = False,
     timeout: Annotated[float | None, typer.Option("--timeout", help="Time out after this many seconds.")] = None,
 ) -> None:
-    """Call a method of a running node and print its result; exits with 1 and the error if the node refuses."""
+    """Call a method of a running program or node, and print its result.
+
+    It exits with 1 and the error if that is refused.
+    """
     printer = Printer()
     given = [as_typed(text) for text in params or ()]
     method = as_typed(method)

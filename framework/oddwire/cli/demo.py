@@ -36,7 +36,9 @@ from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.schema import Schema
 from oddwire.schema.spelling import show_fields
 
-__all__ = ["command"]
+__all__ = ["program"]
+
+program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _BURST: Final = 1000
 """Requests sent at once at the end, with as many replies: more than one key rotation each way (BOLT 8)."""
@@ -44,7 +46,8 @@ _BOB: Final = ("run", "echo", "chat", "--listen", "127.0.0.1:0", "--json")
 _LINE_LIMIT: Final = 1 << 20  # an event with a payload of 65535 bytes in hex fits
 
 
-def command() -> None:
+@program.command("demo")
+def _command() -> None:
     """Watch two processes talk over BOLT 8: echo and chat, in both codecs."""
     printer = Printer()
     log_to(printer, logging.WARNING)

@@ -35,7 +35,10 @@ def _command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say whose a message type is: which protocols use it, and whether its schema is known."""
+    """Say whose a message type is, and which protocols use it.
+
+    It also tells whether its schema is known.
+    """
     printer = Printer(as_json, stdout=command_stdout(as_json))
     try:
         number = None if wanted is None else _number(wanted)

@@ -81,7 +81,10 @@ def _command(
     as_json: Json = False,
     uvloop: Uvloop = False,
 ) -> None:
-    """Run a node for custom messages: lightningd's RPC and plugins, without bitcoind. Plugins' own options go along."""
+    """Run a node for plugins: lightningd's interfaces, without bitcoind.
+
+    It carries custom messages. Plugins' own options go along.
+    """
     printer = Printer(as_json, stdout=command_stdout(as_json))
 
     async def serve() -> int:

@@ -53,7 +53,10 @@ def _command(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
-    """Write an executable plugin file for lightningd: these extensions, in one process, run by this Python."""
+    """Write a plugin file for lightningd: these extensions in one process.
+
+    The file is executable, and runs by this Python.
+    """
     printer = Printer()
     try:
         with loading(printer):

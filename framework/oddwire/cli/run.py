@@ -110,7 +110,10 @@ def _command(
     verbose: Verbose = False,
     uvloop: Uvloop = False,
 ) -> None:
-    """Run extensions on a Lightning node of their own, until Ctrl-C."""
+    """Run extensions on a Lightning node of their own.
+
+    It ends with Ctrl-C.
+    """
     options = _RunOptions(
         listen=listen or (),
         connect=connect or (),

@@ -91,7 +91,7 @@ def _command(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Send one message to a node, and print what comes back."""
+    """Send messages to a node, and print what comes back."""
     printer = Printer(json, stdout=command_stdout(json))
     log_to(printer, logging.DEBUG if verbose else logging.INFO)
 

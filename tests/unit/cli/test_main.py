@@ -43,3 +43,9 @@ async def test_an_unknown_command_or_option_is_named(oddwire) -> None:
 def test_the_console_script_is_main() -> None:
     (script,) = entry_points(group="console_scripts", name="oddwire")
     assert script.load() is main
+
+
+async def test_a_version_that_cannot_be_written_is_a_failure(start, tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        code, _, err = await (await start("--version", stdout=full.fileno())).end()
+    assert (code, err) == (1, "oddwire: stdout: No space left on device\n")
