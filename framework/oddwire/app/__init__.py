@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TraceEvent as TraceEvent,
         hookimpl as hookimpl,
     )
+    from oddwire.app.insight.metrics import Metrics as Metrics
     from oddwire.app.lightningd import run_plugin as run_plugin
     from oddwire.app.limits.turns import (
         Turn as Turn,

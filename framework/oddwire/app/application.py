@@ -7,10 +7,12 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import cached_property
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from oddwire import clocks
 from oddwire.app.application_arguments import check_arguments, check_provide, make_transport
 from oddwire.app.context import STARTING, AppContext, HostNode, Peer
 from oddwire.app.dispatch.resources import Resources
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from oddwire.app.dispatch.early_messenger import EarlyMessenger
     from oddwire.app.dispatch.end_hooks import EndHooks
     from oddwire.app.dispatch.failures import Failures
+    from oddwire.app.insight.insight import Insight
+    from oddwire.app.insight.metrics import Metrics
     from oddwire.session.limits import Counters, Limits
     from oddwire.session.store.extension_store import ExtensionStore
 
@@ -75,7 +79,7 @@ class Application:
     ``plugins``, ``provide`` and ``session``, if they were assembled before. ``program`` is the number, u64, by which
     peers recognize this program after a restart; no other program of the node may have it. None is a random number.
     ``provide`` are values by type, passed to every function with a parameter of that type, instead of the provider's
-    value: fakes, for tests.
+    value: fakes, for tests. With ``metrics`` messages and handlers are counted from the start on; see `metrics`.
 
     Everything is checked here, before anything runs: raises the `DefinitionError` that names both sides. An application
     starts once, with ``async with app:`` or `start` and `aclose`.
@@ -95,9 +99,10 @@ class Application:
         assembly: LoadedPlugins | None = None,
         program: int | None = None,
         provide: Mapping[Any, Any] | None = None,
+        metrics: bool = False,
     ) -> None:
         check_arguments(
-            transport, transport_options, options, plugins, store, limits, session, grace, assembly, program
+            transport, transport_options, options, plugins, store, limits, session, grace, assembly, program, metrics
         )
         check_provide(provide)
         if assembly is not None:
@@ -124,12 +129,14 @@ class Application:
         self._options = assembly.options
         self._manifest = assembly.manifest
         self._limits = limits
+        self._counts = metrics
         self._has_session = assembly.session
         self.program = int.from_bytes(os.urandom(8), "big") if program is None else program
         self.resources = Resources(self._tables, transport, store, limits, assembly.session)
         self._node = HostNode(transport)
         self._grace = min(grace, _LONGEST)
         self._state = _State.BUILT
+        self._started_at = 0.0
         self._dispatcher: Dispatcher | None = None
         self._early: EarlyMessenger | None = None
         self._background: Background | None = None
@@ -155,7 +162,7 @@ class Application:
         """
         if self._state is not _State.BUILT:
             raise LocalProtocolError(f"an application starts once; this one {self._state.value}: make another one")
-        self._state = _State.STARTING
+        self._state, self._started_at = _State.STARTING, clocks.monotonic()
         calls = self.plugins.calls
         silent = {call.plugin for call in calls("shutdown")} - {call.plugin for call in calls("startup")}
         opening, me = False, asyncio.current_task()
@@ -201,6 +208,8 @@ class Application:
                 on_disconnect=calls("peer_disconnected"),
                 session=self._has_session,
             )
+            if self._counts:
+                core.count_messages()
             if self._early is not None:
                 self._early.messenger = self._dispatcher.messenger
             self.resources.start(self._dispatcher.use_delivery, core)
@@ -291,6 +300,8 @@ class Application:
     async def _close(self, grace: float) -> None:
         self._state = _State.CLOSING
         self._stopped.set()
+        if "insight" in vars(self):
+            self.insight.close()
         loop, background = asyncio.get_running_loop(), self._background
         until = loop.time() + self._grace
         try:
@@ -558,6 +569,21 @@ class Application:
     def counters_of(self, extension: Extension | str) -> Counters:
         """Return how often an extension's own limits were enforced. Raises `ExtensionError` if it is not loaded."""
         return self._running().counters(self._tables.owner_of(extension).name)
+
+    def metrics(self) -> Metrics:
+        """Return a snapshot of what the application holds and has counted; docs/insight.md describes it.
+
+        Messages and handlers are counted with ``Application(metrics=True)``, or once somebody has asked for
+        ``oddwire-stats``; till then these rows are empty. Raises `LocalProtocolError` before the transport opens.
+        """
+        return self.insight.metrics()
+
+    @cached_property
+    def insight(self) -> Insight:
+        """Who asks for the application's metrics and events while it runs."""
+        from oddwire.app.insight.insight import Insight  # few ask
+
+        return Insight(self, self._started_at)
 
     @property
     def node_id(self) -> NodeId | None:

@@ -28,6 +28,7 @@ def check_arguments(
     grace: object,
     assembly: object,
     program: object,
+    metrics: object = False,
 ) -> None:
     """Raise `ExtensionError` for an argument of a type that `Application` does not accept, saying which it does."""
     if not isinstance(transport, (Transport, str)):
@@ -50,6 +51,8 @@ def check_arguments(
             _fail("limits", "Limits(...)", limits)
     if not isinstance(session, bool):
         _fail("session", "True or False", session)
+    if not isinstance(metrics, bool):
+        _fail("metrics", "True or False", metrics)
     if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not grace >= 0:
         _fail("grace", "a number of seconds, 0 or more", grace)
     if assembly is not None and not isinstance(assembly, LoadedPlugins):

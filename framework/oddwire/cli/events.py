@@ -7,18 +7,16 @@ import errno
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from oddwire.app.insight import events as event_values
 from oddwire.cli.stdout_writer import StdoutWriter
 from oddwire.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from oddwire.proto.keys import NodeId
-    from oddwire.schema import Message
 
 __all__ = ["Event", "Printer", "json_line", "short_id"]
 
@@ -26,51 +24,14 @@ _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33",
 _NO_COLOUR = dict.fromkeys(_COLOURS, "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One event. ``time`` is seconds since 1970; ``latency`` is in seconds; ``text`` is a reason or an error.
+class Event(event_values.Event):
+    """One event, as a line of JSON or of text."""
 
-    ``schema`` is the dotted name of the message's class, ``chat.Say``; None for a type that no loaded extension has.
-    ``method`` is the RPC method that was called, ``value`` its result in JSON types; ``code`` and ``data`` are those of
-    its JSON-RPC error, None for what is none.
-    """
-
-    event: Literal["listening", "connected", "disconnected", "received", "sent", "result", "error"]
-    time: float = field(default_factory=time.time)
-    uri: str | None = None
-    peer: NodeId | None = None
-    address: str | None = None
-    type_id: int | None = None
-    schema: str | None = None
-    message: Message | None = None
-    payload: bytes | None = None
-    latency: float | None = None
-    text: str | None = None
-    method: str | None = None
-    value: Any = None
-    code: int | None = None
-    data: Any = None
+    __slots__ = ()
 
     def to_json(self) -> str:
         """Return the event as one line of JSON, with the keys that apply."""
-        values: dict[str, Any] = {
-            "event": self.event,
-            "time": round(self.time, 6),
-            "uri": self.uri,
-            "peer": None if self.peer is None else str(self.peer),
-            "address": self.address,
-            "type": self.type_id,
-            "schema": self.schema,
-            "message": None if self.message is None else _fields(self.message),
-            "payload": None if self.payload is None else self.payload.hex(),
-            "latency": None if self.latency is None else round(self.latency, 6),
-            "method": self.method,
-            ("message" if self.event == "error" else "reason"): self.text,
-            "code": self.code,
-            "data": self.data,
-        }
-        shown = {key: value for key, value in values.items() if value is not None}
-        return json_line({**shown, "value": self.value} if self.event == "result" else shown)
+        return json_line(self.to_values())
 
     def to_text(self, colour: bool = False) -> str:
         """Return the event as one line for people; text of others is made `printable`."""
@@ -108,14 +69,6 @@ class Event:
 
         values = printable(show_fields(schema_of(self.message), self.message, " "))
         return f"{paint('bold', printable(self.schema or ''))} {number} {size} {values}".rstrip()
-
-
-def _fields(message: Message) -> Any:
-    """Return a message's fields in JSON types."""
-    from oddwire.app.declarations.jsonable import to_plain  # of which commands without messages have no need
-    from oddwire.schema.spelling import show_value
-
-    return to_plain(message, show_value)
 
 
 class Printer:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from time import thread_time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context
 from oddwire.app.declarations.malformed import Malformed
@@ -18,18 +18,21 @@ from oddwire.app.dispatch.failures import Failures
 from oddwire.app.dispatch.peer_queue import PeerQueue, Run
 from oddwire.app.dispatch.policy import Enforcer, Outcome, decode_error
 from oddwire.app.dispatch.tasks import Tasks
-from oddwire.app.dispatch.tracing import Tracer
+from oddwire.app.dispatch.tracing import Traced, Tracer
 from oddwire.app.limits.memory_budget import MemoryBudget
 from oddwire.app.plugins.manager import HookCall
 from oddwire.app.plugins.tables import OutgoingTable, Route, Tables
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
+from oddwire.session.constants import SESSION_TYPE
 from oddwire.session.limits import Counters, Limits
 from oddwire.transports.base import Transport, takes_turns
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.dispatch.resources import Resources
+    from oddwire.app.insight.counts import Counts
+    from oddwire.app.insight.watch import Watch
     from oddwire.app.limits.access import AccessControl
     from oddwire.app.resending.resender import Resender
 
@@ -83,8 +86,14 @@ class Core:
         self.memory_budget = MemoryBudget(self.limits.total_message_bytes)
         self.tasks = Tasks()
         self.spawn = self.tasks.spawn
+        self._hooks = (*tracers,)
+        self._traced: list[Traced] = []
         self.tracer = Tracer(app, tracers) if tracers else None
-        self.enforcer = Enforcer(app, transport, failures, self.spawn, on_loss=on_loss, tracer=self.tracer)
+        """Traces and counts messages, None while nobody wants to know."""
+        self.watch: Watch[Any] | None = None
+        """Who looks on for a while; see `look_on`."""
+        self.enforcer = Enforcer(app, transport, failures, self.spawn, on_loss=on_loss)
+        self.trace_in(self.enforcer)
         self.resender: Resender | None = None
         """What sends messages again, once there are any."""
         self.closing = False
@@ -101,6 +110,51 @@ class Core:
         if route.reliable is not None:
             route = route._replace(handler=partial(self._in_unit, owner, route.reliable))
         return route
+
+    # Insight, which may be wanted while the application runs ------------------------------------------
+
+    def trace_in(self, part: Traced) -> None:
+        """Let a part of the dispatcher know the tracer, now and whenever there is another one."""
+        self._traced.append(part)
+        part.use_tracer(self.tracer)
+
+    @property
+    def counts(self) -> Counts | None:
+        """The counts of messages, None while they are not counted."""
+        return None if self.tracer is None else self.tracer.counts
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether anybody is told of each message."""
+        return self.tracer is not None and self.tracer.tells
+
+    def count_messages(self) -> Counts:
+        """Count messages from now on, unless they are counted already."""
+        counts = self.counts
+        if counts is None:
+            from oddwire.app.insight.counts import Counts
+
+            counts = Counts(self._is_known)
+            counts.peers = {node_id: [0, 0] for node_id, queue in self.queues.items() if queue.info is not None}
+            self._use_tracer(counts, self.watch)
+        return counts
+
+    def look_on(self, watch: Watch[Any] | None) -> None:
+        """Tell ``watch`` of messages, peers and failures from now on; None ends that."""
+        self.watch = self.failures.watch = self.enforcer.watch = watch
+        self._use_tracer(self.counts, watch)
+
+    def _use_tracer(self, counts: Counts | None, watch: Watch[Any] | None) -> None:
+        wanted = self._hooks or counts is not None or watch is not None
+        look = None if watch is None else watch.message_traced
+        self.tracer = Tracer(self.app, self._hooks, counts, look) if wanted else None
+        for part in self._traced:
+            part.use_tracer(self.tracer)
+        for queue in self.queues.values():
+            queue.set_tracing(self.is_traced)
+
+    def _is_known(self, type_id: int) -> bool:
+        return type_id == SESSION_TYPE or self.tables.registry.lookup(type_id) is not None
 
     def _unknown(self) -> dict[bytes, Route]:
         found: dict[bytes, Route] = {}
@@ -149,7 +203,9 @@ class Core:
         self.transport.wasted(queue.peer.node_id)
         error = decode_error(payload, error, self.tables.registry)
         if self.tracer is not None:
-            self.tracer.trace("received", queue.peer.node_id, payload, None, error=error, handled=False)
+            self.tracer.trace(
+                "received", queue.peer.node_id, payload, None, error=error, handled=False, outcome="malformed"
+            )
         self.enforcer.apply(Outcome.MALFORMED, queue, str(error))
 
     def unhandled(self, queue: PeerQueue, payload: bytes, message: Message, fate: Fate = Fate.FREE) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from oddwire import clocks
 from oddwire.app.context import Peer
 from oddwire.app.dispatch.connection_hooks import ConnectionHooks
 from oddwire.app.dispatch.core import Core
@@ -33,6 +34,7 @@ from oddwire.session.limits import Counters, Limits
 from oddwire.transports.base import PeerInfo, Sink
 
 if TYPE_CHECKING:
+    from oddwire.app.dispatch.tracing import Tracer
     from oddwire.session.reliable.delivery import Delivery
 
 __all__ = ["Dispatcher"]
@@ -59,7 +61,6 @@ class Dispatcher:
         self._enforcer = core.enforcer
         self._queues = core.queues
         self._routes = core.routes
-        self._fast_routes = {prefix: route[:4] for prefix, route in core.routes.items()}
         self._backpressure = Backpressure(core)
         self.messenger: AppMessenger = messenger_of(core, self._backpressure)
         """Sends messages and requests."""
@@ -71,6 +72,7 @@ class Dispatcher:
 
             peer_rpcs = self.messenger.peer_rpcs = PeerRpcs(core, self._backpressure, self.messenger)
         self._slow_path = SlowPath(core, self._backpressure, self._workers, peer_rpcs)
+        core.trace_in(self)
         self._hooks = ConnectionHooks(core, self._workers, on_connect, on_disconnect)
         self._host = AppSessionHost(core, self._backpressure, self.whole_received) if session else None
         self.session = None if self._host is None else self._host.session
@@ -92,6 +94,19 @@ class Dispatcher:
         delivery.start(handlers, peers, self.core.spawn)
         self.core.resources.start_resending(self.core, self.messenger)
 
+    def use_tracer(self, tracer: Tracer | None) -> None:
+        """Count messages from now on, if this tracer does."""
+        counts = None if tracer is None else tracer.counts
+        self._others: Callable[[PeerQueue | None, NodeId, bytes], object] = self._unrouted
+        if counts is None:
+            self._fast_routes = {prefix: route[:4] for prefix, route in self._routes.items()}
+            return
+        from oddwire.app.dispatch.counted_messages import CountedMessages  # imported late: few count
+
+        parts = (self._slow_path, self._backpressure, self._workers)
+        self._others = CountedMessages(self.core, counts, *parts, self._unrouted).received
+        self._fast_routes = {}
+
     # The sink ---------------------------------------------------------------------------------------
 
     def peer_connected(self, peer: PeerInfo) -> None:
@@ -99,10 +114,12 @@ class Dispatcher:
         queue = self._queues.get(peer.node_id)
         if queue is None:
             handle, owners = Peer(self.messenger, peer.node_id), 1 + len(self.core.tables.owners)
-            queue = self._queues[peer.node_id] = PeerQueue(handle, peer, owners, self.core.tracer is not None)
+            queue = self._queues[peer.node_id] = PeerQueue(handle, peer, owners, self.core.is_traced)
         self._departed_peers.remove(queue)
-        queue.info = peer
+        queue.info, queue.since = peer, clocks.monotonic()
         queue.hung_up = queue.abandoned = False
+        if self.core.tracer is not None:
+            self._look_on(queue)
         if queue.paused or self.core.closing:
             self._backpressure.pause(queue)
         self._hooks.connected(queue)
@@ -110,6 +127,13 @@ class Dispatcher:
             queue.session = self.session.peer_connected(peer.node_id)
         if self.core.resender is not None:
             self.core.resender.connected(queue)
+
+    def _look_on(self, queue: PeerQueue) -> None:
+        core = self.core
+        if core.counts is not None:
+            core.counts.peers[queue.peer.node_id] = [0, 0]
+        if core.watch is not None:
+            core.watch.peer_connected(queue.peer)
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
         """Decode a payload and enqueue it for its handler, in time independent of the number of peers and types."""
@@ -124,7 +148,7 @@ class Dispatcher:
                 else:
                     queue.session.receive(payload)
             else:
-                self._unrouted(queue, peer, payload)
+                self._others(queue, peer, payload)
             return
         decode, handler, owner, slow = fast
         try:
@@ -169,6 +193,10 @@ class Dispatcher:
         if queue is None or queue.info is None:
             return
         queue.info = queue.session = None
+        if self.core.counts is not None:
+            self.core.counts.peers.pop(peer, None)
+        if self.core.watch is not None:
+            self.core.watch.peer_disconnected(queue.peer, reason)
         queue.fail_requests(reason)
         queue.cancel_serving()
         queue.cancel_throttle()
@@ -206,16 +234,19 @@ class Dispatcher:
         core.transport.wasted(peer)
         if queue is None or queue.hung_up:
             core.counters.dropped["not_connected"] += 1
+            if core.tracer is not None:
+                core.tracer.count("received", peer, payload, "dropped")
             logger.debug("%d bytes from %s, which is not connected", len(payload), peer)
             return
         if len(payload) < 2:
             core.malformed(queue, payload, Truncated(f"a payload of {len(payload)} bytes has no type", offset=0))
             return
         if core.tracer is not None:
-            core.tracer.trace("received", peer, payload, None, handled=False)
+            outcome = core.tracer.nobodys(payload)
+            core.tracer.trace("received", peer, payload, None, handled=False, outcome=outcome)
         type_id = int.from_bytes(payload[:2], "big")
-        outcome = Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN
-        core.enforcer.apply(outcome, queue, core.tables.registry.title_of(type_id))
+        found = Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN
+        core.enforcer.apply(found, queue, core.tables.registry.title_of(type_id))
 
     # For the application ----------------------------------------------------------------------------
 

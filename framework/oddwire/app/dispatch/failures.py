@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import AppContext, Context, Peer
 from oddwire.app.dispatch.hook_names import failed_hook
@@ -19,12 +20,14 @@ from oddwire.session.limits import Counters
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
+    from oddwire.app.insight.watch import Watch
 
 __all__ = ["Failures"]
 
 logger = get_logger("oddwire.app")
 
 _MOST_REPORTS: Final = 256  # async hooks under way; each holds the message that was handled
+_MOST_PLACES: Final = 256  # counted each by itself: methods of JSON-RPC, for one, are named by peers
 _EXITING = "; to end the application, it should call context.app.stop()"
 
 
@@ -36,6 +39,10 @@ class Failures:
         self._app = app
         self._on_failure = (*on_failure,)
         self._reports = Tasks()
+        self.places: Counter[tuple[str, str]] = Counter()
+        """What has failed, by extension and by the code's kind and name; ``others`` for more than a number of these."""
+        self.watch: Watch[Any] | None = None
+        """Who is told of failures for a while."""
         self.muted = False
         """Whether nothing is reported any more: the application was killed, and unwinds."""
 
@@ -62,6 +69,10 @@ class Failures:
         gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and peer is not None and not peer.connected
         if not gone and not unreached:
             self.counters.failed[context.extension] += 1
+            place = context.extension, what
+            if place not in self.places and len(self.places) >= _MOST_PLACES:
+                place = context.extension, "others"
+            self.places[place] += 1
         then += _EXITING if isinstance(error, SystemExit | KeyboardInterrupt) else ""
         level = logging.DEBUG if gone else level
         if unreached:
@@ -70,6 +81,8 @@ class Failures:
             logger.log(level, "%s of %r failed" + then, what, context.extension, exc_info=error)
         else:
             logger.log(level, "%s of %r failed, with %s" + then, what, context.extension, peer, exc_info=error)
+        if self.watch is not None and report:
+            self.watch.handler_failed(peer, context.extension, what, error)
         if report:
             self._call_hooks(what, peer, context.extension, message, error)
 

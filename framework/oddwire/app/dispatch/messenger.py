@@ -17,6 +17,7 @@ from oddwire.app.dispatch.listeners import MessageStream
 from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.dispatch.plain_requests import PlainRequests, too_long
 from oddwire.app.dispatch.questions import Match, question_of
+from oddwire.app.insight.counts import sent_fate
 from oddwire.app.plugins.manager import Contribution
 from oddwire.app.plugins.tables import check_support, not_shown, shows_support, unregistered
 from oddwire.durations import duration
@@ -32,6 +33,7 @@ from oddwire.transports.base import MAX_PAYLOAD, PeerInfo, fast_send, not_connec
 if TYPE_CHECKING:
     from oddwire.app.dispatch.core import Core
     from oddwire.app.dispatch.peer_rpcs import PeerRpcs
+    from oddwire.app.dispatch.tracing import Tracer
     from oddwire.app.extension import Extension
     from oddwire.app.limits.backpressure import Backpressure
     from oddwire.app.resending.again import Again, Pending
@@ -55,10 +57,15 @@ class AppMessenger:
         self._routes = core.routes
         self._outgoing = core.outgoing
         self._tables = core.tables
-        self._tracer = core.tracer
+        self._tracer: Tracer | None = None
+        core.trace_in(self)
         self._plain_requests = PlainRequests(core, backpressure, self.check_support)
         self.peer_rpcs: PeerRpcs | None = None
         """JSON-RPC with peers, None if no plugin has any."""
+
+    def use_tracer(self, tracer: Tracer | None) -> None:
+        """Trace and count what is sent, and replies, by this tracer from now on."""
+        self._tracer = tracer
 
     # Peers ------------------------------------------------------------------------------------------
 
@@ -99,21 +106,36 @@ class AppMessenger:
         if owners is not None and not force:
             await self.check_support(node_id, message, owners)
         payload = encode(message)
-        if progress is None and len(payload) <= MAX_PAYLOAD:
-            if not self._send_nowait(node_id, payload):
-                await self._transport.send(node_id, payload)
-        else:
-            await self._send_large(node_id, message, payload, progress)
+        try:
+            if progress is None and len(payload) <= MAX_PAYLOAD:
+                if not self._send_nowait(node_id, payload):
+                    await self._transport.send(node_id, payload)
+            else:
+                await self._send_large(node_id, message, payload, progress)
+        except BaseException as error:
+            self._count_unsent(node_id, payload, error)
+            raise
         if self._tracer is not None:
-            self._tracer.trace("sent", node_id, payload, message, since=since)
+            self._tracer.trace("sent", node_id, payload, message, since=since, outcome="ok")
+
+    def _count_unsent(self, node_id: NodeId, payload: bytes, error: BaseException) -> None:
+        if self._tracer is not None:
+            self._tracer.count("sent", node_id, payload, sent_fate(error))
 
     async def send_raw(self, node_id: NodeId, payload: bytes, force: bool) -> None:
         """Send a payload without encoding it; see `Peer.send_raw`."""
         type_id = int.from_bytes(payload[:2], "big")
         if type_id % 2 == 0 and not force:
             await self._check_raw_support(node_id, type_id)
-        if not self._send_nowait(node_id, payload):
-            await self._transport.send(node_id, payload)
+        try:
+            if not self._send_nowait(node_id, payload):
+                await self._transport.send(node_id, payload)
+        except BaseException as error:
+            self._count_unsent(node_id, payload, error)
+            raise
+        self._trace_raw(node_id, type_id, payload)
+
+    def _trace_raw(self, node_id: NodeId, type_id: int, payload: bytes) -> None:
         if self._tracer is not None:
             registry, message, error = self._tables.registry, None, None
             if registry.lookup(type_id) is not None:
@@ -121,7 +143,7 @@ class AppMessenger:
                     message = registry.decode(payload)
                 except DecodeError as found:
                     error = found
-            self._tracer.trace("sent", node_id, payload, message, error=error)
+            self._tracer.trace("sent", node_id, payload, message, error=error, outcome="ok")
 
     async def _check_raw_support(self, node_id: NodeId, type_id: int) -> None:
         """Raise `NotSupported` for an even type, as `check_support` does for messages."""
@@ -145,7 +167,7 @@ class AppMessenger:
         """Store a message until the peer has acknowledged it; see `Peer.deliver`."""
         receipt, payload = await self._core.resources.deliver(node_id, message)
         if self._tracer is not None:
-            self._tracer.trace("sent", node_id, payload, message)
+            self._tracer.trace("sent", node_id, payload, message, outcome="ok")
         return receipt
 
     async def keep(self, node_id: NodeId, message: Message, again: Again, force: bool) -> None:
@@ -232,8 +254,10 @@ class AppMessenger:
         if owners is not None and not force:
             check_support(message, owners, queue.info, node_id, session)
         payload = encode(message)
-        trace = None if tracer is None else self._tracing(node_id, message, payload)
-        asked = 0.0 if tracer is None else clocks.monotonic()
+        trace, ticket, asked = None, None, 0.0
+        if tracer is not None:
+            trace, asked = self._tracing(tracer, node_id, message, payload), clocks.monotonic()
+            ticket = tracer.ticket("sent", node_id, payload)
         queue.request_begun()
         if queue.paused:
             self._backpressure.resume_if_drained(queue)
@@ -243,10 +267,13 @@ class AppMessenger:
                     content = await link.calls.ask(payload, limit, trace, is_urgent(queue))
             else:
                 content = await link.calls.ask(payload, limit, trace)
-        except ReplyTimeout as error:
-            raise _too_late(node_id, message, several or (reply,), error) from None
-        except RemoteFailure as error:
-            error.name_peer(node_id)
+        except BaseException as error:
+            if ticket is not None:
+                ticket.end(sent_fate(error))
+            if isinstance(error, ReplyTimeout):
+                raise _too_late(node_id, message, several or (reply,), error) from None
+            if isinstance(error, RemoteFailure):
+                error.name_peer(node_id)
             raise
         finally:
             queue.request_ended()
@@ -255,6 +282,8 @@ class AppMessenger:
             found = route.decode(content)
             if type(found) is reply and question is None:  # the usual case, without tracers
                 return found
+        if ticket is not None:
+            ticket.end("ok")
         answer = self._read(node_id, message, content, several or (reply,), asked)
         if question is not None and not question.accepts(answer):
             what = "is for something else" if question.field is None else f"has another {question.field}"
@@ -278,7 +307,9 @@ class AppMessenger:
         if session is None or link is None:
             raise NotSupported(f"{node_id} has no session: streams need one", feature="session")
         payload = self._encode(queue, session, message, force)
-        trace = self._tracing(node_id, message, payload)
+        trace, ticket = None, None
+        if (tracer := self._tracer) is not None:
+            trace, ticket = self._tracing(tracer, node_id, message, payload), tracer.ticket("sent", node_id, payload)
         asked = clocks.monotonic()
         most = self._core.limits.stream_credit
         credit = most if credit is None else min(credit, most)
@@ -290,10 +321,15 @@ class AppMessenger:
                 async for content in parts:
                     count += 1
                     yield self._read(node_id, message, content, accepted, asked)
-        except ReplyTimeout as error:
-            raise _too_late(node_id, message, accepted, error, count) from None
-        except RemoteFailure as error:
-            error.name_peer(node_id)
+            if ticket is not None:
+                ticket.end("ok")
+        except BaseException as error:
+            if ticket is not None:
+                ticket.end(sent_fate(error))
+            if isinstance(error, ReplyTimeout):
+                raise _too_late(node_id, message, accepted, error, count) from None
+            if isinstance(error, RemoteFailure):
+                error.name_peer(node_id)
             raise
         finally:
             queue.request_ended()
@@ -360,9 +396,9 @@ class AppMessenger:
             check_support(message, owners, queue.info, session.node_id, session)
         return encode(message)
 
-    def _tracing(self, node_id: NodeId, message: Message, payload: bytes) -> functools.partial[float] | None:
-        tracer = self._tracer
-        return None if tracer is None else functools.partial(tracer.trace, "sent", node_id, payload, message)
+    @staticmethod
+    def _tracing(tracer: Tracer, node_id: NodeId, message: Message, payload: bytes) -> functools.partial[float]:
+        return functools.partial(tracer.trace, "sent", node_id, payload, message)
 
     def _read(
         self, node_id: NodeId, message: Message, content: bytes, accepted: tuple[type[M], ...], asked: float
@@ -373,10 +409,12 @@ class AppMessenger:
             found = None if route is None else route.decode(content)
         except DecodeError as error:
             if tracer is not None:
-                tracer.trace("received", node_id, content, None, error=error, since=asked)
+                since = asked or None  # 0.0 if nobody had asked to see it when it was sent
+                tracer.trace("received", node_id, content, None, error=error, since=since, outcome="malformed")
             raise
         if tracer is not None:
-            tracer.trace("received", node_id, content, found, since=asked)
+            outcome = "awaited" if found is not None else tracer.nobodys(content)
+            tracer.trace("received", node_id, content, found, since=asked or None, outcome=outcome)
         for cls in accepted:
             if type(found) is cls:
                 return found

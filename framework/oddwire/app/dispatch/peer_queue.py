@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from oddwire.app.context import Context, Peer
 from oddwire.app.dispatch.exchanges import Exchanges
 from oddwire.app.dispatch.listeners import Listener, Listeners
+from oddwire.app.insight.counts import end_dropped
 from oddwire.errors import ConnectionClosed
 from oddwire.schema import Message
 from oddwire.session.peer.peer_session import PeerSession
@@ -80,6 +81,7 @@ class PeerQueue:
         "resting",
         "serving",
         "session",
+        "since",
         "small",
         "things",
         "throttle",
@@ -91,6 +93,7 @@ class PeerQueue:
     def __init__(self, peer: Peer, info: PeerInfo, owners: int, tracing: bool) -> None:
         self.peer = peer
         self.info: PeerInfo | None = info  # None once the peer has disconnected, while its messages are still handled
+        self.since = 0.0  # when it connected, by `oddwire.clocks.monotonic`
         self.session: PeerSession | None = None  # the peer's session, while it is connected
         self.waiting: deque[tuple[Run, int, Any, int]] = deque()  # handler, owner, argument, weight
         self.held = 0
@@ -130,10 +133,18 @@ class PeerQueue:
         """Remove the queued messages, and return the weight of each; hooks, which have no owner, stay."""
         kept = [entry for entry in self.waiting if entry[1] == 0]
         dropped = [entry[3] for entry in self.waiting if entry[1] != 0]
+        for run, owner, _, _ in self.waiting:
+            if owner:
+                end_dropped(run)
         self.waiting.clear()
         self.waiting.extend(kept)
         self.held -= sum(dropped)
         return dropped
+
+    def set_tracing(self, tracing: bool) -> None:
+        """Set whether messages are traced or counted from now on."""
+        self._tracing = tracing
+        self.look()
 
     def set_pending_hooks(self, hooks: PendingHooks | None) -> None:
         """Set the on_connect hooks for which the connection's messages wait; None ends that."""

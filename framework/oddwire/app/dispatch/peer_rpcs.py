@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
@@ -59,6 +59,12 @@ logger = get_logger("oddwire.app")
 
 _REFUSING: Final = 250e-6  # seconds of work charged for an error, besides what reading the payload took
 _APPLICATION: Final = 1000  # codes of `Refuse` from here on are the application's own
+_OUTCOMES: Final[Mapping[Any, str]] = {  # of requests that were answered by an error
+    INTERNAL_ERROR: "failed",
+    PARSE_ERROR: "malformed",
+    INVALID_REQUEST: "malformed",
+    METHOD_NOT_FOUND: "unhandled",
+}
 
 
 class _Slot:
@@ -129,6 +135,20 @@ class PeerRpcs:
                     inner = around(bound.middleware, inner)
                 run = partial(answer, table, bound, inner, route.access)
                 self._methods[table.message, name] = route._replace(handler=run, concurrent=not method.notification)
+
+        self._outcome = ""  # of the notification whose handling has ended last
+
+    def outcome_of(self, message: object, answer: Message | None) -> str:
+        """Return what came of a message whose handling has just returned ``answer``: empty for one that was handled.
+
+        To be called before anything else runs.
+        """
+        if isinstance(answer, RpcDocument):
+            error = answer.document.get("error")
+            return _OUTCOMES.get(error.get("code"), "refused") if isinstance(error, dict) else ""
+        if not isinstance(message, RpcDocument):
+            return ""
+        return "cancelled" if "id" in message.document else self._outcome
 
     def check(self, message: type[Message], extension: str) -> None:
         """Raise `ExtensionError` unless an extension is loaded here that has a `PeerRpc` of this type."""
@@ -334,18 +354,22 @@ class PeerRpcs:
     ) -> None:
         """Handle a notification, which has no answer, whatever happens."""
         me = asyncio.current_task()
+        outcome = ""
         try:
             if access is not None and not await access.allows(context.peer):
                 access.counters.dropped["allow"] += 1
                 raise access.not_allowed()
             await run(context, message)
         except (RpcError, Refuse) as error:
+            outcome = "refused"
             text = printable(str(error))
             logger.info("%s from %s refused: %s", bound.form.method.title, context.peer, text)
         except BaseException as error:
             self._failed(context, message, error, me)
+            outcome = "failed"
         finally:
             del me
+        self._outcome = outcome
 
     async def _run(
         self, table: RpcTable, bound: BoundPeerMethod, context: Context, message: RpcDocument

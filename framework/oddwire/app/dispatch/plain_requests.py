@@ -11,6 +11,7 @@ from oddwire.app.declarations.annotations import either
 from oddwire.app.dispatch.exchanges import Exchange, Exchanges, State
 from oddwire.app.dispatch.listeners import MessageStream, NextMessage
 from oddwire.app.dispatch.questions import Match, Question, check_function
+from oddwire.app.insight.counts import sent_fate
 from oddwire.durations import duration
 from oddwire.errors import NotSupported, OddwireError, ReplyTimeout
 from oddwire.proto.keys import NodeId
@@ -21,6 +22,8 @@ from oddwire.transports.host import HostTransport
 if TYPE_CHECKING:
     from oddwire.app.dispatch.core import Core
     from oddwire.app.dispatch.peer_queue import PeerQueue
+    from oddwire.app.dispatch.tracing import Tracer
+    from oddwire.app.insight.counts import Ticket
     from oddwire.app.limits.backpressure import Backpressure
     from oddwire.app.plugins.manager import Contribution
 
@@ -46,8 +49,13 @@ class PlainRequests:
         self._send_nowait = fast_send(core.transport)
         self._is_hosted = isinstance(core.transport, HostTransport)
         self._queues = core.queues
-        self._tracer = core.tracer
+        self._tracer: Tracer | None = None
+        core.trace_in(self)
         self._questions: dict[tuple[type[Message], tuple[type[Message], ...]], Question] = {}
+
+    def use_tracer(self, tracer: Tracer | None) -> None:
+        """Trace and count requests by this tracer from now on."""
+        self._tracer = tracer
 
     def in_order(self, message: Message, accepted: tuple[type[Message], ...]) -> Question:
         """Return the question of a request without a match: one for all requests of its class for these replies."""
@@ -84,6 +92,7 @@ class PlainRequests:
         exchange = exchanges.open(question)
         self._backpressure.ask(queue)
         deadline = asyncio.timeout(left)
+        ticket: Ticket | None = None
         try:
             async with deadline:
                 if exchange.turn is not None:
@@ -92,20 +101,36 @@ class PlainRequests:
                     await self._check_support(node_id, message, owners)
                 if not exchange.answer.done():  # else the connection has ended
                     exchanges.advance(exchange, State.SENT)
+                    tracer = self._tracer
+                    if tracer is not None:
+                        ticket = tracer.ticket("sent", node_id, payload)
                     try:
                         if not self._send_nowait(node_id, payload):
                             await self._send(exchanges, exchange, node_id, payload)
                     except OddwireError:
                         exchanges.advance(exchange, State.SENDING)
+                        if ticket is not None:
+                            ticket.end("unsent")
                         raise
-                    if self._tracer is not None:
-                        self._tracer.trace("sent", node_id, payload, message)
-                return await exchange.answer
+                    if tracer is not None:
+                        tracer.trace("sent", node_id, payload, message)
+                answer = await exchange.answer
+                if ticket is not None:
+                    ticket.end("ok")
+                return answer
         except TimeoutError:
             if limit is None or not deadline.expired():
                 raise
             error = exchanges.too_late(exchange, limit, limit if left is None else limit - left)
+            if ticket is not None:
+                ticket.end(sent_fate(error))
+        except OddwireError:  # what came is not the reply, or the connection has ended
+            if ticket is not None:
+                ticket.end("failed")
+            raise
         finally:
+            if ticket is not None:
+                ticket.end()
             queue.request_ended()
             exchanges.close(exchange)
             del exchange, deadline  # an error's traceback refers to this frame

@@ -36,6 +36,7 @@ from oddwire.transports.base import Transport
 if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.dispatch.tracing import Tracer
+    from oddwire.app.insight.watch import Watch
     from oddwire.session.reliable.outbox_state import Loss
 
 __all__ = ["POLICY", "Enforcer", "Outcome", "Policy", "decode_error", "title_of"]
@@ -114,13 +115,18 @@ class Enforcer:
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         *,
         on_loss: Sequence[HookCall] = (),
-        tracer: Tracer | None = None,
     ) -> None:
         self._app = app
         self._transport = transport
         self._failures = failures
         self._on_loss = (*on_loss,)
         self._spawn = spawn
+        self._tracer: Tracer | None = None
+        self.watch: Watch[Any] | None = None
+        """Who is told of lost messages for a while."""
+
+    def use_tracer(self, tracer: Tracer | None) -> None:
+        """Trace refusals by this tracer from now on."""
         self._tracer = tracer
 
     @cached_property
@@ -210,13 +216,16 @@ class Enforcer:
     def _report_loss(
         self, policy: Policy, node_id: NodeId, extension: str, payload: bytes, error: OddwireError
     ) -> None:
-        if self._on_loss and policy.report:
+        if (self._on_loss or self.watch is not None) and policy.report:
             try:
                 message = self._app.registry.decode(payload)
             except DecodeError:
                 message = None  # its class has changed, or is not registered any more
             peer = self._app.peer(node_id)
-            self._spawn(self._report(peer, extension, message, error))
+            if self.watch is not None:
+                self.watch.delivery_failed(peer, extension, message, error)
+            if self._on_loss:
+                self._spawn(self._report(peer, extension, message, error))
 
     async def _report(self, peer: Peer, extension: str, message: Message | None, error: OddwireError) -> None:
         task = asyncio.current_task()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from oddwire.app.context import Context, ThingsNotThere
 from oddwire.app.declarations.malformed import Malformed
 from oddwire.app.dispatch.policy import Outcome, decode_error
+from oddwire.app.insight.counts import fate_of
+from oddwire.app.insight.handler_times import timed_route
 from oddwire.app.plugins.tables import Route
 from oddwire.errors import Refuse
 from oddwire.exit_exceptions import must_pass, spelled
@@ -27,6 +29,11 @@ __all__ = ["ReliableHandlers"]
 
 _REFUSING: Final = 250e-6  # seconds of work charged for a refused message, in addition to the measured time
 _UNMEASURED: Final = 2048  # bytes of a message up to which decoding is too cheap to be charged
+_OUTCOMES: Final[Mapping[int, str]] = {
+    Code.MALFORMED: "malformed",
+    Code.UNSUPPORTED: "unhandled",
+    Code.INTERNAL: "failed",
+}
 _TURN: Final = 64  # messages handled before the task yields to the event loop
 
 
@@ -68,7 +75,7 @@ class ReliableHandlers:
         if core.tracer is not None:
             error, whole = (message.error, None) if isinstance(message, Malformed) else (None, message)
             core.tracer.trace("received", node_id, payload, whole, error=error)
-        return owner, partial(self._handle, route, context, message, len(payload))
+        return owner, partial(self._handle, route, context, message, payload)
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
         """Log a handler's exception and call `handler_failed`."""
@@ -83,6 +90,11 @@ class ReliableHandlers:
         core = self._core
         route = core.routes.get(payload[:2])
         owner = "" if route is None else core.owner_name(route.owner)
+        if core.tracer is not None:
+            outcome = _OUTCOMES.get(refusal.code, "refused")
+            if refusal.code == Code.UNKNOWN_MESSAGE:
+                outcome = core.tracer.nobodys(payload)
+            core.tracer.count("received", node_id, payload, outcome)
         text = refusal.text or (f"its handler failed {ATTEMPTS} times" if refusal.code == Code.INTERNAL else "")
         error = Refuse.of_session(text, refusal.code)
         with core.charging(node_id, payload, _REFUSING):
@@ -108,11 +120,14 @@ class ReliableHandlers:
                 return route, Malformed(payload, wrong)
             raise Refuse.of_session(str(wrong), Code.MALFORMED) from error
 
-    async def _handle(self, route: Route, context: Context, message: Message | Malformed, size: int) -> None:
+    async def _handle(self, route: Route, context: Context, message: Message | Malformed, payload: bytes) -> None:
         me = asyncio.current_task()
         try:
             if route.access is not None:
-                await route.access.admit_later(context.peer, size, route.rate)
+                await route.access.admit_later(context.peer, len(payload), route.rate)
+            if (counts := self._core.counts) is not None:
+                times = counts.times(context.extension, int.from_bytes(payload[:2], "big"))
+                route = timed_route(route, times, fate_of)
             assert route.reliable is not None  # noqa: S101 - narrows the type for checkers
             reply = await route.reliable(context, message)
         except ThingsNotThere as error:
@@ -129,3 +144,5 @@ class ReliableHandlers:
             self._core.resender.delivered(context.peer.node_id, message)
         if reply is not None:
             await context.peer.deliver(reply)
+        if self._core.tracer is not None:
+            self._core.tracer.count("received", context.peer.node_id, payload, "ok")

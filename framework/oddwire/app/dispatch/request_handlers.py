@@ -12,6 +12,8 @@ from oddwire.app.dispatch.connection_hooks import Excuse, urgently
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
 from oddwire.app.dispatch.policy import Outcome, decode_error
 from oddwire.app.dispatch.request_tasks import RequestTask, RequestTasks, task_of
+from oddwire.app.insight.counts import fate_of
+from oddwire.app.insight.handler_times import timed_route
 from oddwire.app.limits.memory_budget import LARGE, REQUEST_WEIGHT, MemoryUse
 from oddwire.app.plugins.tables import Route
 from oddwire.errors import ConnectionClosed, PeerNotConnected, Refuse, RemoteFailure, SessionError
@@ -24,6 +26,8 @@ from oddwire.session.wire.frames import encode_reply
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.core import Core
+    from oddwire.app.dispatch.tracing import Tracer
+    from oddwire.app.insight.counts import Counts, Ticket
     from oddwire.app.limits.access import AccessControl
     from oddwire.app.limits.backpressure import Backpressure
 
@@ -49,27 +53,44 @@ class RequestHandlers:
         self._queues = core.queues
         self._routes = core.routes
         self._takes_turns = core.takes_turns
-        self._tracer = core.tracer
+        self._tracer: Tracer | None = None
         self._transport = core.transport
+        core.trace_in(self)
         # Without done callbacks, which cost an event-loop iteration: a task reports its own end
         self._request_tasks = RequestTasks(core.tasks.spawn_briefly, core.tasks.discard)
+
+    def use_tracer(self, tracer: Tracer | None) -> None:
+        """Trace requests and their replies by this tracer from now on; count them, and time their handlers."""
+        self._tracer, routes = tracer, self._core.routes
+        counts = None if tracer is None else tracer.counts
+        if counts is not None:
+            routes = {prefix: self._timed(route, prefix, counts) for prefix, route in routes.items()}
+        self._routes = routes
+
+    def _timed(self, route: Route, prefix: bytes, counts: Counts) -> Route:
+        if route.handler is None:
+            return route
+        times = counts.times(self._core.owner_name(route.owner), int.from_bytes(prefix, "big"))
+        return timed_route(route, times, fate_of)
 
     def request_received(self, link: Link, handling: HandledRequest[RequestTask], request: Request) -> None:
         """Decode a request and queue it for a task, or refuse it."""
         content, budget = request.content, self._budget
         queue = self._queues.get(link.node_id)
         route = self._routes.get(content[:2])
+        ticket = None if self._tracer is None else self._tracer.ticket("received", link.node_id, content)
         if queue is None or queue.hung_up:
             link.handled.close(handling)
+            _end(ticket, "dropped")
             return
         if route is None or route.handler is None:
-            self._unknown(link, handling, content)
+            self._unknown(link, handling, content, ticket)
             return
         if queue.replies and (budget.full or queue.replies >= self._limits.reply_bytes):
-            self._too_much(link, handling, "total_message_bytes" if budget.full else "reply_bytes")
+            self._too_much(link, handling, "total_message_bytes" if budget.full else "reply_bytes", ticket)
             return
         if len(content) > LARGE and self._backpressure.is_crowded(queue):
-            self._too_much(link, handling, "total_message_bytes")
+            self._too_much(link, handling, "total_message_bytes", ticket)
             return
         context = queue.contexts[route.owner] or self._core.context(queue, route.owner)
         size = len(content)
@@ -89,6 +110,7 @@ class RequestHandlers:
             else:
                 decoded = self._decode(link, handling, route, content)
                 if decoded is None:
+                    _end(ticket, "malformed")
                     return
                 message, since = decoded
             if route.weigh is not None and not isinstance(message, Malformed):
@@ -98,23 +120,25 @@ class RequestHandlers:
         if size > LARGE:
             asked = queue.requested - queue.replies
             if asked > 0 and asked + size > self._limits.request_bytes:
-                self._too_much(link, handling, "request_bytes")
+                self._too_much(link, handling, "request_bytes", ticket)
                 return
             if self._backpressure.is_crowded(queue):  # a short payload may decode to a large message
-                self._too_much(link, handling, "total_message_bytes")
+                self._too_much(link, handling, "total_message_bytes", ticket)
                 return
             use = self._use(queue, link, handling, size)
             if use is None:
-                self._too_much(link, handling, "total_message_bytes")
+                self._too_much(link, handling, "total_message_bytes", ticket)
                 return
             task.holder, task.ended = use, self._end_large
         else:
             if queue.small and queue.small + size > LARGE and budget.full:
-                self._too_much(link, handling, "total_message_bytes")
+                self._too_much(link, handling, "total_message_bytes", ticket)
                 return
             queue.small += size
             budget.held += size
             task.holder, task.weight, task.ended = queue, size, self._end
+        if ticket is not None:
+            _count(task, ticket)
         task.peer, task.request = link, handling
         if request.urgent:
             task.work, task.arguments = self._hasten, (queue, task.work, task.arguments)
@@ -126,7 +150,10 @@ class RequestHandlers:
                 return
         self._request_tasks.handle(task)
 
-    def _too_much(self, link: Link, handling: HandledRequest[RequestTask], limit: str) -> None:
+    def _too_much(
+        self, link: Link, handling: HandledRequest[RequestTask], limit: str, ticket: Ticket | None = None
+    ) -> None:
+        _end(ticket, "refused")
         most = getattr(self._limits, limit)
         whose = "of all peers" if limit.startswith("total") else "of a peer"
         what = "replies that wait to be read" if limit == "reply_bytes" else "requests and messages"
@@ -157,7 +184,7 @@ class RequestHandlers:
 
         return self._budget.take(queue, size, evict, self._core.loop.time())
 
-    async def _hasten(self, queue: PeerQueue, work: Callable[..., Coroutine[Any, Any, None]], arguments: Any) -> None:
+    async def _hasten(self, queue: PeerQueue, work: Callable[..., Coroutine[Any, Any, object]], arguments: Any) -> None:
         with urgently(queue):
             await work(*arguments)
 
@@ -206,8 +233,11 @@ class RequestHandlers:
             self._tracer.trace("received", link.node_id, content, None, error=error, handled=False)
         link.refuse_request(handling, Code.MALFORMED, str(error))
 
-    def _unknown(self, link: Link, handling: HandledRequest[RequestTask], content: bytes) -> None:
+    def _unknown(
+        self, link: Link, handling: HandledRequest[RequestTask], content: bytes, ticket: Ticket | None
+    ) -> None:
         if self._tracer is not None:
+            _end(ticket, self._tracer.nobodys(content))
             self._tracer.trace("received", link.node_id, content, None, handled=False)
         title = self._core.tables.registry.title_of(int.from_bytes(content[:2], "big"))
         link.refuse_request(handling, Code.UNKNOWN_MESSAGE, f"{title} is not handled here")
@@ -220,23 +250,26 @@ class RequestHandlers:
         route: Route,
         context: Context,
         content: bytes,
-    ) -> None:
-        """Handle a request if the extension's access control admits it."""
+    ) -> str:
+        """Handle a request if the extension's access control admits it. Return what came of it, for its count."""
         try:
             with access.handling(context.peer) as handling.on_answer:
                 await access.admit(context.peer, len(content), route.rate)
                 await self._transport.turn(link.node_id)
                 with self._core.charging(link.node_id, content):
                     message = self._decode(link, handling, route, content)
-                if message is not None:
-                    await self._answer(link, handling, route, context, *message)
+                if message is None:
+                    return "malformed"
+                return await self._answer(link, handling, route, context, *message)
         except Refuse as refusal:
             link.refuse_request(handling, refusal.code, refusal.text)
             outcome = Outcome.NOT_ALLOWED if refusal.code == Code.NOT_ALLOWED else Outcome.REFUSED
             self._enforcer.refused(outcome, link.node_id, refusal, content, extension=context.extension)
+            return "refused"
         except BaseException as error:  # raised by the extension's ``allow`` function
             self._enforcer.failed(context, None, error, task=task_of(handling.handle), what="allow function")
             link.refuse_request(handling, Code.INTERNAL, "")
+            return "failed"
 
     # Answering --------------------------------------------------------------------------------------
 
@@ -248,40 +281,46 @@ class RequestHandlers:
         context: Context,
         message: Message | Malformed,
         since: float | None,
-    ) -> None:
+    ) -> str:
+        """Run a request's handler and send its reply, or a failure. Return what came of the request, for its count."""
         try:
             if self._takes_turns:
                 await self._transport.turn(link.node_id)
             if handling.streams:
                 if route.stream is not None:
                     await self._answer_stream(link, handling, route, context, message, since)
-                    return
+                    return "ok"
             elif route.stream is not None:
                 text = f"{type(message).__name__} is answered by a stream: ask for one"
                 await self._fail(link, handling, Code.UNSUPPORTED, text)
-                return
+                return "refused"
             assert route.handler is not None  # noqa: S101 - narrows the type for checkers
             reply = await route.handler(context, message)
             if reply is None:
                 await self._fail(link, handling, Code.NO_REPLY, "")
-                return
+                return "ok"
             payload = self._outgoing[type(reply)].encode(reply)
             if since is None and len(payload) <= _SHORT and link.replied_at_once(handling, payload):
-                return
+                return "ok"
             if since is None:
                 sending = self._send(link, handling, payload)
                 del reply, payload  # not kept while the peer reads it, which may take long
                 await sending
             elif await self._send(link, handling, payload):
                 self._trace(link, payload, reply, since)
+            elif self._tracer is not None:
+                self._tracer.count("sent", link.node_id, payload, "unsent")
+            return "ok"
         except Refuse as error:
             self._enforcer.failed(context, message, error)
             await self._fail(link, handling, error.code, error.text)
+            return "refused"
         except BaseException as error:
             cancelled = handling.handle is None or handling.handle.cancelled
             ending = cancelled or self._core.tasks.ending
             self._enforcer.failed(context, message, error, ending, task_of(handling.handle))
             await self._fail(link, handling, Code.INTERNAL, "")
+            return "failed"
 
     async def _answer_stream(
         self,
@@ -394,4 +433,25 @@ class RequestHandlers:
     def _trace(self, link: Link, payload: bytes, message: Message, since: float) -> None:
         if self._tracer is not None:
             with self._core.charging(link.node_id, payload):
-                self._tracer.trace("sent", link.node_id, payload, message, since=since)
+                self._tracer.trace("sent", link.node_id, payload, message, since=since, outcome="ok")
+
+
+async def _counted(ticket: Ticket, work: Callable[..., Coroutine[Any, Any, str]], arguments: Any) -> None:
+    ticket.outcome = await work(*arguments)
+
+
+def _count(task: RequestTask, ticket: Ticket) -> None:
+    """Count what comes of a request that has a task."""
+    ended = task.ended
+
+    def end(task: RequestTask) -> None:
+        ticket.end()
+        if ended is not None:
+            ended(task)
+
+    task.work, task.arguments, task.ended = _counted, (ticket, task.work, task.arguments), end
+
+
+def _end(ticket: Ticket | None, outcome: str) -> None:
+    if ticket is not None:
+        ticket.end(outcome)

@@ -31,7 +31,7 @@ class RequestTask:
         "work",
     )
 
-    def __init__(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
+    def __init__(self, work: Callable[..., Coroutine[Any, Any, object]], *arguments: Any) -> None:
         self.work = work
         self.arguments = arguments
         self.task: asyncio.Task[None] | None = None  # set while the request is handled

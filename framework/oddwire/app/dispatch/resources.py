@@ -160,6 +160,14 @@ class Resources:
         delivery = self._delivery or self.delivery()
         return await delivery.send(node_id, owner, payload), payload
 
+    def outbox_loads(self) -> dict[str, tuple[int, int]]:
+        """Return how many reliable messages wait, and their bytes, by extension."""
+        return {} if self._delivery is None else self._delivery.outbox.loads()
+
+    def outbox_of(self, node_id: NodeId) -> int:
+        """Return how many reliable messages wait for a peer."""
+        return 0 if self._delivery is None else self._delivery.outbox.waiting(node_id)[0]
+
     async def abandon(self) -> None:
         """Drop the store and what was made as the end of the process would, for `oddwire.testing`."""
         if self._resending is not None:

@@ -78,6 +78,8 @@ class AppSessionHost:
     def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
         """Log a reliable message that is refused because there is no store."""
         error = Refuse.of_session(refusal.text, refusal.code)
+        if self._core.tracer is not None:
+            self._core.tracer.count("received", node_id, payload, "refused")
         self._core.enforcer.refused(Outcome.DECLINED, node_id, error, payload)
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:

@@ -6,11 +6,13 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING, Final, cast
 
+from oddwire import clocks
 from oddwire.app.context import Context
 from oddwire.app.declarations.malformed import Malformed
 from oddwire.app.dispatch.exchanges import Fate
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue, Run
 from oddwire.app.dispatch.policy import Outcome, decode_error
+from oddwire.app.insight.counts import fate_of, ticket_in
 from oddwire.app.limits.access import RATE, AccessControl
 from oddwire.app.limits.memory_budget import LARGE
 from oddwire.app.plugins.tables import Route
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from oddwire.app.dispatch.core import Core
     from oddwire.app.dispatch.peer_rpcs import PeerRpcs
     from oddwire.app.dispatch.queue_workers import QueueWorkers
+    from oddwire.app.dispatch.tracing import Tracer
+    from oddwire.app.insight.counts import Ticket
     from oddwire.app.limits.backpressure import Backpressure
 
 __all__ = ["SlowPath"]
@@ -44,8 +48,13 @@ class SlowPath:
         self._backpressure = backpressure
         self._workers = workers
         self._enforcer = core.enforcer
-        self._tracer = core.tracer
+        self._tracer: Tracer | None = None
         self._tasks = core.tasks
+        core.trace_in(self)
+
+    def use_tracer(self, tracer: Tracer | None) -> None:
+        """Trace and count messages by this tracer from now on."""
+        self._tracer = tracer
 
     async def _let_in(
         self, access: AccessControl, run: Run, context: Context, message: Message | Malformed | bytes
@@ -53,6 +62,9 @@ class SlowPath:
         if await access.allows(context.peer):
             return await run(context, message)
         access.counters.dropped["allow"] += 1
+        ticket = ticket_in(run)
+        if ticket is not None:
+            ticket.end("refused")
         refusal = access.not_allowed()
         payload = message if isinstance(message, bytes) else b""
         if isinstance(message, Malformed):
@@ -87,12 +99,7 @@ class SlowPath:
         if queue.answers is not None and schemed is not None:
             run = queue.answers(schemed, taken or fate is Fate.DROPPED, run)
         if self._tracer is not None:
-            handled = taken or (run is not None and fate is not Fate.DROPPED)
-            received = self._tracer.trace(
-                "received", queue.peer.node_id, payload, schemed, since=asked, handled=handled
-            )
-            if run is not None:
-                run = functools.partial(self._timed, queue, run, received)
+            run = self._traced(queue, payload, schemed, run, asked, taken=taken, fate=fate)
         if taken:
             if heard and route.access is not None:
                 self._meter(queue, route.access, len(payload), route.rate)
@@ -104,6 +111,30 @@ class SlowPath:
             self._enqueue(queue, route, run, message, len(payload), size + MESSAGE_WEIGHT)
         elif schemed is not None:
             self._core.unhandled(queue, payload, schemed, fate)
+
+    def _traced(
+        self,
+        queue: PeerQueue,
+        payload: bytes,
+        message: Message | None,
+        run: Run | None,
+        asked: float | None,
+        *,
+        taken: bool,
+        fate: Fate,
+    ) -> Run | None:
+        """Trace and count a message; return its handler, timed, None if there is none."""
+        tracer, node_id = self._tracer, queue.peer.node_id
+        assert tracer is not None  # noqa: S101 - narrows the type for checkers
+        if taken:
+            tracer.trace("received", node_id, payload, message, since=asked, outcome="awaited")
+            return run
+        if run is None or fate is Fate.DROPPED:
+            outcome = tracer.nobodys(payload)
+            tracer.trace("received", node_id, payload, message, since=asked, handled=False, outcome=outcome)
+            return run
+        received = tracer.trace("received", node_id, payload, message, since=asked)
+        return functools.partial(self._timed, queue, run, received, tracer.ticket("received", node_id, payload))
 
     def malformed(self, queue: PeerQueue, payload: bytes, error: Exception) -> None:
         """Pass a payload that does not decode to its handler, if that asks for it, or else apply the policy."""
@@ -121,8 +152,10 @@ class SlowPath:
             return
         message = core.take_malformed(queue.peer.node_id, payload, error)
         if self._tracer is not None:
-            received = self._tracer.trace("received", queue.peer.node_id, payload, None, error=message.error)
-            run = functools.partial(self._timed, queue, run, received)
+            tracer, node_id = self._tracer, queue.peer.node_id
+            received = tracer.trace("received", node_id, payload, None, error=message.error)
+            ticket = tracer.ticket("received", node_id, payload)
+            run = functools.partial(self._timed, queue, run, received, ticket)
         self._enqueue(queue, route, run, message, len(payload), len(payload) + MESSAGE_WEIGHT)
 
     def _enqueue(
@@ -174,8 +207,27 @@ class SlowPath:
         finally:
             self._backpressure.release(queue, weight)
 
-    async def _timed(self, queue: PeerQueue, run: Run, received: float, context: Context, message: Message) -> None:
-        reply = await run(context, message)
+    async def _timed(
+        self, queue: PeerQueue, run: Run, received: float, ticket: Ticket | None, context: Context, message: Message
+    ) -> None:
+        """Run a handler and send its reply; time the one, and count what has come of the message."""
+        if ticket is None:
+            reply = await run(context, message)
+            if reply is not None:
+                await self._workers.reply(queue, reply, received)
+            return
+        began, outcome = clocks.monotonic(), ""
+        try:
+            reply = await run(context, message)
+            if self._peer_rpcs is not None:
+                outcome = self._peer_rpcs.outcome_of(message, reply)
+        except BaseException as error:
+            outcome = fate_of(error, connected=queue.info is not None)
+            raise
+        finally:
+            outcome = outcome or "ok"
+            ticket.times(context.extension).add(outcome, clocks.monotonic() - began)
+            ticket.end(outcome)
         if reply is not None:
             await self._workers.reply(queue, reply, received)
 

@@ -1,13 +1,12 @@
-"""Calls of the `message_traced` hooks for received and sent messages."""
+"""Calls of the `message_traced` hooks for received and sent messages, and their counts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from oddwire import clocks
 from oddwire.app.hookspecs import TraceEvent
-from oddwire.app.plugins.manager import HookCall
 from oddwire.errors import DecodeError, Refuse
 from oddwire.exit_exceptions import must_pass
 from oddwire.log_limits import get_logger
@@ -16,18 +15,32 @@ from oddwire.schema import Message
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
+    from oddwire.app.insight.counts import Counts, Direction, Ticket
 
-__all__ = ["Tracer"]
+__all__ = ["Traced", "Tracer"]
 
 logger = get_logger("oddwire.app")
 
 
 class Tracer:
-    """Calls the `message_traced` hooks. Created only if a plugin has one: else tracing costs nothing."""
+    """Calls the `message_traced` hooks, and counts messages. Created only if a plugin has one, or someone looks.
 
-    def __init__(self, app: Application, calls: Sequence[HookCall]) -> None:
+    ``calls`` are the hooks, ``watch`` is one more, that of who looks on for a while; ``counts`` are None while messages
+    are not counted.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        calls: Sequence[Callable[..., object]] = (),
+        counts: Counts | None = None,
+        watch: Callable[..., object] | None = None,
+    ) -> None:
         self._app = app
-        self._calls = (*calls,)
+        self._calls = (*calls, *([] if watch is None else [watch]))
+        self.tells = bool(self._calls)
+        """Whether anybody is told of each message."""
+        self.counts = counts
 
     def trace(
         self,
@@ -39,9 +52,17 @@ class Tracer:
         error: DecodeError | Refuse | None = None,
         since: float | None = None,
         handled: bool = True,
+        outcome: str = "",
     ) -> float:
-        """Call the hooks for one message; its latency counts from ``since``. Return the current time."""
+        """Call the hooks for one message; its latency counts from ``since``. Return the current time.
+
+        With an ``outcome`` it is counted; without one, whoever calls has a `ticket` for it.
+        """
         now = clocks.monotonic()
+        if outcome and self.counts is not None and direction != "refused":
+            self.counts.add(direction, node_id, payload, outcome)
+        if not self._calls:
+            return now
         event = TraceEvent(
             direction=direction,
             peer=node_id,
@@ -59,5 +80,25 @@ class Tracer:
             except BaseException as failure:
                 if must_pass(failure):
                     raise
-                logger.exception("message_traced of %r failed", call.plugin)
+                logger.exception("message_traced of %r failed", getattr(call, "plugin", "oddwire"))
         return now
+
+    def ticket(self, direction: Direction, node_id: NodeId, payload: bytes) -> Ticket | None:
+        """Return the ticket of a message whose outcome is open; None while messages are not counted."""
+        return None if self.counts is None else self.counts.ticket(direction, node_id, payload)
+
+    def count(self, direction: Direction, node_id: NodeId, payload: bytes, outcome: str) -> None:
+        """Count a message that is not traced, as it was not sent or not even read."""
+        if self.counts is not None:
+            self.counts.add(direction, node_id, payload, outcome)
+
+    def nobodys(self, payload: bytes) -> str:
+        """Return the outcome of a message that nobody handles."""
+        return "" if self.counts is None else self.counts.nobodys(int.from_bytes(payload[:2], "big"))
+
+
+class Traced(Protocol):
+    """A part of the dispatcher that traces messages."""
+
+    def use_tracer(self, tracer: Tracer | None) -> None:
+        """Trace by this tracer from now on."""

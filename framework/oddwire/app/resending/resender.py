@@ -334,7 +334,7 @@ class Resender:
                 message = self._core.tables.registry.decode(payload)
             except DecodeError:
                 message = None  # its class has changed
-            tracer.trace("sent", entry.ident.node_id, payload, message)
+            tracer.trace("sent", entry.ident.node_id, payload, message, outcome="ok")
 
     def _rest(self, entry: Entry) -> None:
         """Plan an entry's next sending."""

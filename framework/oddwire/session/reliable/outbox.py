@@ -325,6 +325,16 @@ class Outbox:
         peer = self._lanes.peers.get(node_id)
         return (peer.load.messages, peer.load.bytes) if peer else (0, 0)
 
+    def loads(self) -> dict[str, tuple[int, int]]:
+        """Return the number of messages that are not settled, and their payload bytes, by extension."""
+        found: dict[str, tuple[int, int]] = {}
+        for peer in self._lanes.peers.values():
+            for lane in peer.lanes.values():
+                if lane.load.messages:
+                    messages, size = found.get(lane.extension, (0, 0))
+                    found[lane.extension] = messages + lane.load.messages, size + lane.load.bytes
+        return found
+
     def kept(self, node_id: NodeId) -> Iterator[list[tuple[str, float, bytes]]]:
         """Yield the messages to a peer that are on disk and not settled, a few at a time: extension, age, payload.
 

@@ -1,0 +1,70 @@
+"""Events: what happens to peers and messages, one by one, as ``oddwire run --json`` and ``oddwire-watch`` tell it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from oddwire.proto.keys import NodeId
+    from oddwire.schema import Message
+
+__all__ = ["Event", "EventKind"]
+
+EventKind = Literal["listening", "connected", "disconnected", "received", "sent", "result", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event. ``time`` is seconds since 1970; ``latency`` is in seconds; ``text`` is a reason or an error.
+
+    ``schema`` is the dotted name of the message's class, ``chat.Say``; None for a type that no loaded extension has.
+    ``method`` is the RPC method that was called, ``value`` its result in JSON types; ``code`` and ``data`` are those of
+    its JSON-RPC error, None for what is none.
+    """
+
+    event: EventKind
+    time: float = field(default_factory=time.time)
+    uri: str | None = None
+    peer: NodeId | None = None
+    address: str | None = None
+    type_id: int | None = None
+    schema: str | None = None
+    message: Message | None = None
+    payload: bytes | None = None
+    latency: float | None = None
+    text: str | None = None
+    method: str | None = None
+    value: Any = None
+    code: int | None = None
+    data: Any = None
+
+    def to_values(self) -> dict[str, Any]:
+        """Return the event in JSON types, with the keys that apply."""
+        values: dict[str, Any] = {
+            "event": self.event,
+            "time": round(self.time, 6),
+            "uri": self.uri,
+            "peer": None if self.peer is None else str(self.peer),
+            "address": self.address,
+            "type": self.type_id,
+            "schema": self.schema,
+            "message": None if self.message is None else _fields(self.message),
+            "payload": None if self.payload is None else self.payload.hex(),
+            "latency": None if self.latency is None else round(self.latency, 6),
+            "method": self.method,
+            ("message" if self.event == "error" else "reason"): self.text,
+            "code": self.code,
+            "data": self.data,
+        }
+        shown = {key: value for key, value in values.items() if value is not None}
+        return {**shown, "value": self.value} if self.event == "result" else shown
+
+
+def _fields(message: Message) -> Any:
+    """Return a message's fields in JSON types."""
+    from oddwire.app.declarations.jsonable import to_plain  # of which commands without messages have no need
+    from oddwire.schema.spelling import show_value
+
+    return to_plain(message, show_value)
