@@ -583,7 +583,7 @@ class Application:
         """Who asks for the application's metrics and events while it runs."""
         from oddwire.app.insight.insight import Insight  # few ask
 
-        return Insight(self, self._started_at)
+        return Insight(self, lambda: self._started_at)
 
     @property
     def node_id(self) -> NodeId | None:

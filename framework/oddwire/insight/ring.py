@@ -45,6 +45,7 @@ class Ring:
         self._timer: asyncio.TimerHandle | None = None
         self._on = False
         self._callers = 0
+        self._ended = False
 
     @property
     def is_kept(self) -> bool:
@@ -64,6 +65,9 @@ class Ring:
         self._bytes += size
         while len(self._events) > MOST_EVENTS or (self._bytes > MOST_BYTES and len(self._events) > 1):
             self._bytes -= self._events.popleft()[1]
+        self._wake()
+
+    def _wake(self) -> None:
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
@@ -89,15 +93,21 @@ class Ring:
             while True:
                 seen = self._find(first, limit, types, peers)
                 left = deadline - asyncio.get_running_loop().time()
-                if seen.events or left <= 0:
+                if seen.events or left <= 0 or self._ended:
                     return seen
                 await self._change(left)
         finally:
             self._callers -= 1
             self._use()
 
+    def end(self) -> None:
+        """Keep nothing any more, for good, and let those that wait return."""
+        self._ended = True
+        self.close()
+        self._wake()
+
     def close(self) -> None:
-        """Keep nothing any more, and let those that wait return."""
+        """Keep nothing any more, until somebody looks again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -108,6 +118,8 @@ class Ring:
             self._stop()
 
     def _use(self) -> None:
+        if self._ended:
+            return
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(_IDLE, self._idle)

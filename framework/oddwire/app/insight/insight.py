@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,11 +27,11 @@ _SESSION: Final = "session frame"  # what a frame that cannot be read is counted
 class Insight:
     """The metrics and events of ``app``, for as long as it runs. Asking for either costs nothing before.
 
-    ``began`` is when it started, by `oddwire.clocks.monotonic`. ``program`` is what the program is called, ``kind``
-    what it is: ``run``, or ``plugin``.
+    ``began`` returns when it started, by `oddwire.clocks.monotonic`. ``program`` is what the program is called, and
+    ``kind`` what it is: ``run``, or ``plugin``.
     """
 
-    def __init__(self, app: Application, began: float) -> None:
+    def __init__(self, app: Application, began: Callable[[], float]) -> None:
         self._app = app
         self._began = began
         self.program = ""
@@ -40,7 +40,7 @@ class Insight:
 
     def close(self) -> None:
         """Keep no events any more: the application ends."""
-        self.ring.close()
+        self.ring.end()
 
     @property
     def _core(self) -> Core:
@@ -131,7 +131,7 @@ class Insight:
             oddwire=__version__,
             node_id=None if app.node_id is None else str(app.node_id),
             time=round(clocks.wall(), 6),
-            uptime=round(clocks.monotonic() - self._began, 6),
+            uptime=round(clocks.monotonic() - self._began(), 6),
             since=None if counts is None else round(counts.since, 6),
             extensions=[{"name": owner.name, "version": owner.versions[0]} for owner in owners],
             messages=messages,
