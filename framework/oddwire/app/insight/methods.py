@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WATCHING", "local_methods", "stats_method", "watch_method"]
 
-Params = Sequence[Any] | Mapping[str, Any]
+_Params = Sequence[Any] | Mapping[str, Any]
 
 _LONGEST: Final = 60.0  # seconds
 _MOST: Final = 1000  # events of an answer
@@ -55,7 +55,7 @@ def _of(app: Callable[[], Application | None]) -> Application:
 def _method(
     name: str, description: str, parameters: tuple[Parameter, ...], run: Callable[..., Coroutine[Any, Any, Any]]
 ) -> HostMethod:
-    async def call(params: Params) -> Any:
+    async def call(params: _Params) -> Any:
         values = bind_parameters(parameters, params)
         try:
             return await run(**values)
@@ -64,7 +64,7 @@ def _method(
         except asyncio.CancelledError:
             raise
 
-    def check(params: Params) -> None:
+    def check(params: _Params) -> None:
         bind_parameters(parameters, params)
 
     usage = " ".join(parameter.usage for parameter in parameters)

@@ -9,7 +9,7 @@ from oddwire.records import FrozenRecord
 
 __all__ = ["Metrics"]
 
-Row = Mapping[str, Any]
+_Row = Mapping[str, Any]
 
 
 class Metrics(FrozenRecord, kw_only=True):
@@ -27,19 +27,19 @@ class Metrics(FrozenRecord, kw_only=True):
     time: float
     uptime: float
     since: float | None
-    extensions: Sequence[Row]
-    messages: Sequence[Row]
+    extensions: Sequence[_Row]
+    messages: Sequence[_Row]
     """By ``extension``, ``type``, ``message``, ``direction`` and ``outcome``: ``count`` and payload ``bytes``."""
-    handlers: Sequence[Row]
+    handlers: Sequence[_Row]
     """By ``extension``, ``type``, ``message`` and ``outcome``: ``count``, ``seconds``, and ``buckets``."""
-    errors: Sequence[Row]
+    errors: Sequence[_Row]
     """By ``extension`` and ``where``: ``count``."""
-    peers: Sequence[Row]
+    peers: Sequence[_Row]
     """The connected peers, at most 1000."""
     peers_total: int
     queues: Mapping[str, int]
     """``messages`` and ``bytes`` that wait for handlers, and ``tasks`` that run."""
-    outbox: Sequence[Row]
+    outbox: Sequence[_Row]
     """By ``extension``: reliable messages ``waiting``, and their ``bytes``."""
     limits: Mapping[str, Mapping[str, int]]
     """By name of a limit, how often what came of it: ``refused``, ``dropped``, ``throttled``."""
