@@ -56,6 +56,14 @@ def pytest_configure(config: pytest.Config) -> None:
                 os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY_DISK)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which programs that the tests start have their sockets, and not those of who runs the tests."""
+    folder = tmp_path_factory.mktemp("runtime")
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    return folder
+
+
 def pytest_collection_finish() -> None:
     """Keep the tests themselves from being looked through at each collection of garbage."""
     gc.collect()

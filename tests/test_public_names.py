@@ -16,6 +16,7 @@ from oddwire.app import lightningd
 from oddwire.app.plugins import manager
 from oddwire.app.programs import registry
 from oddwire.cli import keyfile, node, plugin, run
+from oddwire.jsonrpc import program_folder
 from oddwire.node import directory_lock, secret
 from oddwire.node import node as embedded
 from oddwire.session.store import database
@@ -58,6 +59,7 @@ def test_the_names_of_files() -> None:
             embedded._RPC_FILE,
             secret.SECRET_FILE,
             registry.FOLDER,
+            program_folder.DATA_DIR_SOCKET,
         ),
         *(str(node.DEFAULT_DIR), lightningd.store_name("/a/folder/NAME.py"), lightningd.store_name("NAME")),
     }

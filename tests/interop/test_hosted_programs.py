@@ -88,7 +88,7 @@ def claims(daemon):
     read = []
     for path in (daemon.network_folder / "oddwire.programs").iterdir():
         with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
-            read += [json.loads(path.read_text())] if path.name != "lock" else []
+            read += [json.loads(path.read_text())] if path.suffix != ".rpc" and path.name != "lock" else []
     return {Path(claim["file"]).name: claim for claim in read}
 
 

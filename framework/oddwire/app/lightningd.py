@@ -20,6 +20,7 @@ from oddwire.app.hookspecs import hookimpl
 from oddwire.app.main_program import on_fork
 from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.app.plugins.manager import PluginManager
+from oddwire.app.program_socket import PluginSocket
 from oddwire.errors import ExtensionError, NodeRefused, OddwireError, StoreError
 from oddwire.log_format import LineFormatter
 from oddwire.log_limits import LIMITED, get_logger
@@ -150,7 +151,7 @@ def _load(settled: _OpenedTransport, extensions: Sequence[object]) -> LoadedPlug
     """Return the loaded extensions, or the exception why they cannot be loaded."""
     try:
         plugins = PluginManager()
-        for plugin in (settled, *extensions):
+        for plugin in (settled, *extensions, PluginSocket(os.getcwd(), settled.file)):  # noqa: PTH109
             plugins.add(plugin)
         assembly = LoadedPlugins(plugins)
         settled.tables = assembly.tables

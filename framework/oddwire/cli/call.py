@@ -16,14 +16,13 @@ import typer
 from oddwire.cli.arguments import CallCommand
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
-from oddwire.cli.node_options import DEFAULT_DIR, LightningDir, NodeNetwork, expanded
+from oddwire.cli.running_programs import RPC_FILE, find_program
 from oddwire.cli.shell_words import as_typed
 from oddwire.durations import duration
 from oddwire.errors import DefinitionError, NodeRefused, OddwireError, TransportError
 from oddwire.jsonrpc import JsonRpcClient
 from oddwire.jsonrpc.parameters import METHOD_NOT_FOUND
 from oddwire.printable import printable_json
-from oddwire.proto.bolt1 import DEFAULT_NETWORK
 
 __all__ = ["program", "read_parameters", "read_value"]
 
@@ -31,6 +30,8 @@ program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 # Digits longer than this are an id or hex, not a number
 _LONGEST_NUMBER = 18
+_OF_NODES: Final = ("--lightning-dir", "--network")
+_NO_RUN: Final = "; and no 'oddwire run' of yours is running"
 _MOMENT = 2.0  # seconds to wait for the list of methods
 
 
@@ -41,11 +42,22 @@ def _command(
     params: Annotated[
         list[str] | None, typer.Argument(metavar="PARAMS", help="Values in order, or name=value pairs.")
     ] = None,
-    lightning_dir: LightningDir = DEFAULT_DIR,
-    network: NodeNetwork = DEFAULT_NETWORK,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="Call the oddwire run that has this one.")
+    ] = None,
+    wanted: Annotated[
+        str | None,
+        typer.Option("--program", metavar="NAME|PID", help="Call this oddwire run, or this plugin of a node."),
+    ] = None,
+    lightning_dir: Annotated[
+        Path | None, typer.Option("--lightning-dir", metavar="DIR", help="Call the node that keeps its files here.")
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option("--network", help="The node's: bitcoin, testnet, testnet4, signet or regtest.")
+    ] = None,
     rpc_file: Annotated[
-        str, typer.Option("--rpc-file", metavar="FILE", help="The socket, if it is another one.")
-    ] = "lightning-rpc",
+        str | None, typer.Option("--rpc-file", metavar="FILE", help="The socket, if it is another one.")
+    ] = None,
     keywords: Annotated[bool, typer.Option("-k", "--keywords", help="PARAMS are name=value pairs.")] = False,
     ordered: Annotated[
         bool, typer.Option("-o", "--order", help="PARAMS are values, though the first has a =.")
@@ -55,7 +67,8 @@ def _command(
 ) -> None:
     """Call a method of a running program or node, and print its result.
 
-    It exits with 1 and the error if that is refused.
+    Without options that say which, it is the one oddwire run of yours, or the node in ~/.oddwire. It exits with 1 and
+    the error if the call is refused.
     """
     printer = Printer()
     given = [as_typed(text) for text in params or ()]
@@ -71,7 +84,14 @@ def _command(
         printer.failure(str(error))
         raise typer.Exit(USAGE) from None
     try:
-        path = expanded(lightning_dir) / network / rpc_file  # an absolute rpc_file stands for itself
+        _check_target(
+            data_dir=data_dir, program=wanted, lightning_dir=lightning_dir, network=network, rpc_file=rpc_file
+        )
+        path = asyncio.run(
+            find_program(
+                data_dir=data_dir, program=wanted, lightning_dir=lightning_dir, network=network, rpc_file=rpc_file
+            )
+        )
     except CommandFailure as failure:
         printer.failure(str(failure))
         raise typer.Exit(failure.code) from None
@@ -83,7 +103,8 @@ def _command(
             printer.failure(f"did you mean {similar}?")
         raise typer.Exit(FAILED) from None
     except (DefinitionError, TransportError) as error:
-        printer.failure(f"{error}{_elsewhere(path, rpc_file)}")
+        alone = not (data_dir or wanted or lightning_dir or network or rpc_file)
+        printer.failure(f"{error}{_elsewhere(path)}{_NO_RUN if alone and not path.exists() else ''}")
         raise typer.Exit(USAGE) from None
     except TimeoutError:
         printer.failure(f"no answer in {duration(timeout or 0.0)}")
@@ -114,13 +135,26 @@ async def _similar(path: Path, method: str) -> str:
     return (*difflib.get_close_matches(method, names, 1), "")[0]
 
 
-def _elsewhere(path: Path, rpc_file: str) -> str:
+def _check_target(**given: Any) -> None:
+    """Raise `CommandFailure` for options that mean two programs."""
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    for alone, beside in (
+        ("--data-dir", ()),
+        ("--program", ("--lightning-dir", "--network")),
+        ("--rpc-file", _OF_NODES),
+    ):
+        wrong = [name for name in names if name not in (alone, *beside)]
+        if alone in names and wrong:
+            raise CommandFailure(f"{alone} says which program is meant: {wrong[0]} is one option too many", USAGE)
+
+
+def _elsewhere(path: Path) -> str:
     """Return a hint that names the networks with a node in the same folder, if this network has none; else empty."""
-    if Path(rpc_file).is_absolute() or path.exists():
+    if path.name != RPC_FILE or path.exists():
         return ""
     folder = path.parent.parent
     with contextlib.suppress(OSError):
-        others = sorted(entry.name for entry in folder.iterdir() if (entry / rpc_file).is_socket())
+        others = sorted(entry.name for entry in folder.iterdir() if (entry / RPC_FILE).is_socket())
         if others:
             return f"; there is one of --network {' and of '.join(others)}"
     return ""

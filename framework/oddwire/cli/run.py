@@ -16,6 +16,7 @@ from warnings import WarningMessage
 import typer
 
 from oddwire.app import Application, Extension, PluginManager, hookimpl
+from oddwire.app.program_socket import RunSocket
 from oddwire.app.programs.claims import program_number
 from oddwire.cli.applications import call_when_broken, loading, make_app, make_transport, start
 from oddwire.cli.command_line import run_program
@@ -197,6 +198,7 @@ async def _serve_on(transport: Bolt8Transport, program: _Program, options: _RunO
         for warning in program.warnings:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         given = read_extras(program.arguments, plugins, program.own, loads=program.extension is None)
+    plugins.register(RunSocket(options.data_dir))
     for text in plugins.warnings():
         printer.remark(f"warning: {text}")
     # A node without a directory has a new key each time, so its store need not outlive the process

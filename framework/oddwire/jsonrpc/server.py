@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import stat
+import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, cast
@@ -104,6 +105,10 @@ class RpcConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods without being derived from it
+        if self._server.owner_only and not _is_owner(transport.get_extra_info("socket")):
+            logger.warning("JSON-RPC client of another user refused at %s", self._server.path)
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH)
         self._server.connections.add(self)
 
@@ -244,6 +249,14 @@ class RpcConnection(asyncio.BufferedProtocol):
             self._transport.write(data)
 
 
+def _is_owner(client: socket.socket) -> bool:
+    """Return whether a client is a process of our user or root; true where the system does not tell."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    _, user, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return user in (0, os.geteuid())
+
+
 def _too_large(document: Oversize) -> bytes:
     text = document.titled("request")
     logger.info("JSON-RPC client: %s", text)
@@ -254,9 +267,10 @@ def _too_large(document: Oversize) -> bytes:
 class JsonRpcServer:
     """Listens at ``path``, readable and writable by its owner alone; ``handler`` answers every request.
 
-    A request has max ``max_document`` bytes. ``shortcut`` may answer requests without parsing: it returns the answer's
-    bytes and the end of the request, or None without side effects. ``on_work`` is called whenever a client's requests
-    are handled.
+    With ``owner_only``, processes of other users than ours and root are refused even if they reach it, where the system
+    tells whose they are. A request has max ``max_document`` bytes. ``shortcut`` may answer requests without parsing: it
+    returns the answer's bytes and the end of the request, or None without side effects. ``on_work`` is called whenever
+    a client's requests are handled.
     """
 
     def __init__(
@@ -267,12 +281,14 @@ class JsonRpcServer:
         max_document: int = MAX_REQUEST,
         shortcut: Shortcut | None = None,
         on_work: Callable[[], object] | None = None,
+        owner_only: bool = False,
     ) -> None:
         self.path = Path(path)
         self.handler = handler
         self.max_document = max_document
         self.shortcut = shortcut
         self.on_work = on_work
+        self.owner_only = owner_only
         self.connections: set[RpcConnection] = set()
         self.room = memoryview(bytearray(_READ))
         """The read buffer of all clients, one read after the other: asyncio would allocate four times as much per

@@ -13,7 +13,7 @@ from oddwire.errors import DefinitionError, TransportError
 from oddwire.files import make_folder
 from oddwire.jsonrpc.documents import MAX_DOCUMENT_VARIABLE, max_document
 from oddwire.jsonrpc.server import MAX_REQUEST, JsonRpcServer
-from oddwire.node.commands import Commands
+from oddwire.node.commands import NodeCommands
 from oddwire.node.connected_peers import ConnectedPeers
 from oddwire.node.directory_lock import DirectoryLock
 from oddwire.node.methods.messages import shortcut
@@ -88,7 +88,7 @@ class Node:
         self.proxy = None if self._proxy is None else proxy_address(self._proxy)
         self.log = log or Log()
         self.log.on_line = self._notify_log
-        self.commands = Commands(self.log)
+        self.commands = NodeCommands(self.log)
         self.options: Mapping[str, object] = {
             "lightning-dir": str(self.base_dir),
             "network": network,

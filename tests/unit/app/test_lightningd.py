@@ -411,9 +411,17 @@ async def test_it_waits_for_the_end_of_a_plugin_whose_node_has_died(run: Run, tm
     assert await starting == {}
 
 
+def is_claim(path: Path) -> bool:
+    return path.name != "lock" and path.suffix != ".rpc"
+
+
 def claims(folder: Path) -> dict[str, Claim]:
     """What programs say of themselves, by the names of their files."""
-    read = [Claim.decode(path.read_bytes()) for path in (folder / FOLDER).iterdir() if path.name != "lock"]
+    read = [
+        Claim.decode(path.read_bytes())
+        for path in (folder / FOLDER).iterdir()
+        if path.name != "lock" and path.suffix != ".rpc"
+    ]
     return {str(Path(claim.file).relative_to(folder)): claim for claim in read}
 
 
@@ -483,7 +491,7 @@ async def test_a_plugin_that_is_about_to_end_is_not_told_of(run: Run, tmp_path: 
     await first.say("hang")
     await first.logged("oddwire.extension.quote: hanging")
     first.write("shutdown", {})
-    (claim,) = (path for path in (tmp_path / FOLDER).iterdir() if path.name != "lock")
+    (claim,) = (path for path in (tmp_path / FOLDER).iterdir() if is_claim(path))
     async with asyncio.timeout(PATIENCE):
         while not is_ending(claim):
             await asyncio.sleep(0.01)

@@ -72,14 +72,20 @@ Start = Callable[..., Coroutine[Any, Any, Program]]
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which programs of the test have their sockets."""
+    return tmp_path_factory.mktemp("runtime")
+
+
+@pytest.fixture
+async def start(tmp_path: Path, runtime: Path) -> AsyncIterator[Start]:
     """Start ``oddwire`` with arguments, or with ``program`` another Python program; ended with the test."""
     programs: list[Program] = []
 
     async def begin(
         *arguments: str | Path, program: Path | None = None, stdin: int | None = None, stdout: int | None = None
     ) -> Program:
-        environment = {**os.environ, "HOME": str(tmp_path / "home")}  # which the test may have changed
+        environment = {**os.environ, "HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(runtime)}
         environment.pop("PYTHONASYNCIODEBUG", None)  # it reports what was slow on stderr, and a busy machine is slow
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -9,6 +9,7 @@ from typing import Any, Final
 from oddwire.errors import NodeRefused
 from oddwire.exit_exceptions import must_pass
 from oddwire.jsonrpc.documents import encode
+from oddwire.jsonrpc.progress import ProgressNotices
 from oddwire.log_limits import get_logger
 from oddwire.transports.base import PROGRESS, HostMethod, Manifest
 
@@ -21,8 +22,6 @@ _METHOD_NOT_FOUND: Final = -32601
 _INVALID_PARAMS: Final = -32602
 _INTERNAL_ERROR: Final = -32603
 _TERMINATED: Final = -4
-
-_PACE: Final = 0.1  # seconds between two progress notifications of one call
 
 
 class HostRequests:
@@ -77,7 +76,7 @@ class HostRequests:
 
     async def _run(self, method: HostMethod, request: dict[str, Any]) -> None:
         me = asyncio.current_task()
-        progress = _Progress(self._send, request["id"])
+        progress = ProgressNotices(self._send, request["id"])
         PROGRESS.set(progress)  # in the context of this task, and of those that it makes
         try:
             if self._ready is not None:
@@ -153,27 +152,6 @@ class HostRequests:
 
     def _refuse(self, request: dict[str, Any], code: int, text: str) -> None:
         self._send(_document(request, "error", _error(code, text)))
-
-
-class _Progress:
-    """Sends ``progress`` notifications of one call: lightningd passes them on to a client that has enabled those."""
-
-    __slots__ = ("_id", "_next", "_send", "over")
-
-    def __init__(self, send: Callable[[bytes], None], call_id: object) -> None:
-        self._send = send
-        self._id = call_id
-        self._next = 0.0
-        self.over = False
-
-    def __call__(self, done: int, total: int) -> None:
-        now = asyncio.get_running_loop().time()
-        if self.over or (now < self._next and done < total):
-            return
-        self._next = now + _PACE
-        # As lightning-cli counts: from 0 to one less than the total, which is never 0
-        params = {"id": self._id, "num": max(min(done, total - 1), 0), "total": max(total, 1)}
-        self._send(encode({"jsonrpc": "2.0", "method": "progress", "params": params}))
 
 
 def _params(request: dict[str, Any]) -> list[Any] | dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from oddwire.node.commands import Commands
+from oddwire.node.commands import NodeCommands
 from oddwire.node.plugins import PluginHost
 from oddwire.node.plugins.process import PluginLimits
 
@@ -81,7 +81,7 @@ class Services:
         self.version = "v26.06.6"
         self.node_id = "02" * 33
         self.proxy: str | None = None
-        self.commands = Commands()
+        self.commands = NodeCommands()
         self.commands.install()
         self.features = {"init": "800898880a8a59a1", "node": "808898880a8a59a1"}
         self.lines: list[tuple[str, str, str]] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.node.commands import Commands
+from oddwire.node.commands import NodeCommands
 from oddwire.node.node import Node
 from oddwire.node.plugins.node_services import CommandTable, MethodCall, NodeServices
 
@@ -17,7 +17,7 @@ def members(protocol: type) -> set[str]:
     return {name for name in vars(protocol) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize(("protocol", "real"), [(NodeServices, Node), (CommandTable, Commands)])
+@pytest.mark.parametrize(("protocol", "real"), [(NodeServices, Node), (CommandTable, NodeCommands)])
 def test_the_real_one_has_all_of_it(protocol: type, real: type) -> None:
     made = inspect.getsource(real)
     missing = [name for name in members(protocol) if not hasattr(real, name) and f"self.{name} " not in made]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.node.filter import apply_filter, check_filter
+from oddwire.jsonrpc.filter import apply_filter, check_filter
 
 RESULT = {"peers": [{"id": "a", "netaddr": ["x", "y"], "state": {"up": True}}, {"id": "b"}], "count": 2}
 
