@@ -3,12 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+SITE   := .venv-site/.ready
 
 # Tests start hundreds of Pythons: each would compile oddwire anew if none might write down what it has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs bench fuzz hostile soak programs format setup clean coverage matrix dist
+.PHONY: help demo test lint types docs site pictures bench fuzz hostile soak programs format setup clean coverage matrix dist
 
 help:                 ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -39,6 +40,18 @@ types: $(READY)       ## check types, mypy strict and pyright
 
 docs: $(READY)        ## run every code block of the README and the docs
 	$(BIN)/python -m pytest tests/docs
+
+site: $(SITE)         ## build docs/ into site/, which needs no network to be read; broken links, anchors and names fail
+	PYTHONPATH="$(CURDIR)" NO_COLOR=1 .venv-site/bin/zensical build --strict --clean
+	.venv-site/bin/python -m publishing.check site
+$(SITE): pyproject.toml
+	$(PYTHON) -m venv --clear .venv-site
+	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-site/bin/python -m pip install -qq --disable-pip-version-check --group site
+	@touch $@
+
+pictures: $(READY)    ## make the pictures of the README and the docs anew, from the programs as they are
+	$(BIN)/python -m publishing.pictures
 
 bench: $(READY)       ## measure, as ratios taken in one run; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks
@@ -77,4 +90,4 @@ format: $(READY)      ## rewrite to the house style
 	$(BIN)/ruff format .
 
 clean:                ## remove what the other targets made
-	rm -rf $(VENV) .venv-matrix .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info tests/interop/node/node_modules
+	rm -rf $(VENV) .venv-matrix .venv-site site .cache .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info tests/interop/node/node_modules

@@ -514,7 +514,7 @@ class Application:
 
         Raises `TransportError` if the transport does not dial, the errors of the transport's own ``connect``, and
         `LocalProtocolError` before the application has opened the transport, or while it closes. Raises `TypeError` for
-        a ``uri`` that is no text.
+        a ``uri`` that is no text. Cancelling it gives up the dial; a connection that is there already stays.
         """
         self._running()
         if self._state in (_State.CLOSING, _State.CLOSED):
@@ -524,7 +524,11 @@ class Application:
         return self.peer((await self.transport.connect(uri)).node_id)
 
     async def disconnect(self, node_id: NodeId | bytes | str, reason: str = "") -> None:
-        """Disconnect a peer, where the transport can. Raises as the transport's own ``disconnect`` does."""
+        """Disconnect a peer, where the transport can; without a connection to it, do nothing.
+
+        ``reason`` says why, for the log and for hooks. Raises as the transport's own ``disconnect`` does, `ValueError`
+        for what is no node id, and `LocalProtocolError` before the transport opens.
+        """
         self._running()
         await self.transport.disconnect(NodeId(node_id), reason)
 
@@ -533,6 +537,7 @@ class Application:
 
         Raises `ExtensionError` for an unknown method, `NodeRefused` (code -32602) for parameters that do not fit, the
         method's own exceptions, and `LocalProtocolError` before the transport opens and once the application is closed.
+        Cancelling it cancels the method.
         """
         self._running()
         if self._state is _State.CLOSED:

@@ -197,7 +197,8 @@ class Peer:
 
         Behind its node there may be several programs, each with a hello of its own, so name the extension that you are
         about to use. Returns False a second after the peer has connected, or one of its programs has ended, or as soon
-        as the peer disconnects. Raises `ExtensionError` for an extension that is not loaded.
+        as the peer disconnects. Raises `ExtensionError` for an extension that is not loaded. Cancelling ends this wait
+        alone.
         """
         name = None if extension is None else self._messenger.owner_of(extension).name
         session = self._messenger.session_of(self.node_id)

@@ -35,6 +35,10 @@ PROJECT = "oddwire"
 
 hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker(PROJECT)
 hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as one of `Hooks`, by its name; it takes those of the hook's parameters that it names.
+
+With ``tryfirst=True`` or ``trylast=True`` it is called before or after those of other plugins, as pluggy orders them.
+"""
 
 
 class TraceEvent(FrozenRecord, kw_only=True):

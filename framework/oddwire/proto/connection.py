@@ -412,7 +412,8 @@ class LightningConnection(asyncio.BufferedProtocol):
     def deliver_to(self, on_message: Callable[[bytes], object]) -> None:
         """Pass every message to ``on_message`` as it is parsed, instead of keeping it for `read_message`.
 
-        Called in ``on_open``; ``on_message`` returns at once, and may call `pause`.
+        Called in ``on_open``; ``on_message`` returns at once, and may call `pause`. Raises `RuntimeError` before the
+        handshake is over.
         """
         if self._frames is None:
             raise RuntimeError("deliver_to: the handshake is not over")

@@ -183,7 +183,10 @@ class PrivateKey:
         return Secret(self.key.ecdh(public_key.key.public_key))
 
     def sign(self, digest: bytes) -> bytes:
-        """Return the signature of a 32-byte digest: 64 bytes, compact, low S, deterministic (RFC 6979)."""
+        """Return the signature of a 32-byte digest: 64 bytes, compact, low S, deterministic (RFC 6979).
+
+        Raises `ValueError` for a digest of another length.
+        """
         if len(digest) != 32:
             raise ValueError(f"digest should be 32 bytes, not {len(digest)}")
         return self.key.sign_recoverable(digest, hasher=None)[:64]

@@ -80,24 +80,43 @@ class _Seen(dict[bytes, T]):
 # BOLT 1, Fundamental Types ---------------------------------------------------------------------------------------
 
 u8: TypeAlias = Annotated[int, Integer("u8", 8)]
+"""An integer of 8 bits, 0 to 255, in one byte (BOLT 1)."""
 u16: TypeAlias = Annotated[int, Integer("u16", 16)]
+"""An integer of 16 bits, 0 to 65535, big endian (BOLT 1)."""
 u32: TypeAlias = Annotated[int, Integer("u32", 32)]
+"""An integer of 32 bits, from 0, big endian (BOLT 1)."""
 u64: TypeAlias = Annotated[int, Integer("u64", 64)]
+"""An integer of 64 bits, from 0, big endian (BOLT 1)."""
 byte: TypeAlias = u8
+"""`u8`, by BOLT 1's other name."""
 s8: TypeAlias = Annotated[int, Integer("s8", 8, signed=True)]
+"""A signed integer of 8 bits, -128 to 127, two's complement (BOLT 1)."""
 s16: TypeAlias = Annotated[int, Integer("s16", 16, signed=True)]
+"""A signed integer of 16 bits, two's complement, big endian (BOLT 1)."""
 s32: TypeAlias = Annotated[int, Integer("s32", 32, signed=True)]
+"""A signed integer of 32 bits, two's complement, big endian (BOLT 1)."""
 s64: TypeAlias = Annotated[int, Integer("s64", 64, signed=True)]
+"""A signed integer of 64 bits, two's complement, big endian (BOLT 1)."""
 tu16: TypeAlias = Annotated[int, Integer("tu16", 16, form="truncated")]
+"""An integer of 16 bits without its leading zero bytes: 0 to 2 bytes, at the end of a TLV record (BOLT 1)."""
 tu32: TypeAlias = Annotated[int, Integer("tu32", 32, form="truncated")]
+"""An integer of 32 bits without its leading zero bytes: 0 to 4 bytes, at the end of a TLV record (BOLT 1)."""
 tu64: TypeAlias = Annotated[int, Integer("tu64", 64, form="truncated")]
+"""An integer of 64 bits without its leading zero bytes: 0 to 8 bytes, at the end of a TLV record (BOLT 1)."""
 bigsize: TypeAlias = Annotated[int, Integer("bigsize", 64, form="bigsize")]
+"""An integer of 64 bits, from 0, in 1, 3, 5 or 9 bytes, the fewest that hold it (BOLT 1, BigSize)."""
 sha256: TypeAlias = Annotated[bytes, Octets(Fixed(32), name="sha256")]
+"""32 bytes: a hash (BOLT 1). In JSON and text, hex, as all bytes."""
 chain_hash: TypeAlias = Annotated[bytes, Octets(Fixed(32), name="chain_hash")]
+"""32 bytes: a chain, by the hash of its genesis block (BOLT 0)."""
 channel_id: TypeAlias = Annotated[bytes, Octets(Fixed(32), name="channel_id")]
+"""32 bytes: a channel (BOLT 2)."""
 signature: TypeAlias = Annotated[bytes, Octets(Fixed(64), name="signature")]
+"""64 bytes: an ECDSA signature, r and s (BOLT 1). It is not verified."""
 bip340sig: TypeAlias = Annotated[bytes, Octets(Fixed(64), name="bip340sig")]
+"""64 bytes: a Schnorr signature (BIP 340). It is not verified."""
 sciddir_or_pubkey: TypeAlias = Annotated[bytes, Octets(Led((9, 9, 33, 33)), name="sciddir_or_pubkey")]
+"""9 bytes, a direction and a short channel id, or 33, a public key; the first byte says which (BOLT 12)."""
 point: TypeAlias = Annotated[
     PublicKey,
     Opaque(
@@ -111,6 +130,7 @@ point: TypeAlias = Annotated[
         stored="_raw",
     ),
 ]
+"""A `PublicKey`, 33 bytes, compressed (BOLT 1). What is no point of the curve is malformed."""
 short_channel_id: TypeAlias = Annotated[
     ShortChannelId,
     Opaque(
@@ -125,10 +145,12 @@ short_channel_id: TypeAlias = Annotated[
         numeric=True,
     ),
 ]
+"""A `ShortChannelId`, 8 bytes: block, transaction and output, ``539268x845x1`` as text (BOLT 7)."""
 
 # Of scodec, which eclair and other programs in Scala are written with: bool(8) -------------------------------------
 
 bool8: TypeAlias = Annotated[bool, Boolean("bool8", true=0xFF)]
+"""A bool in a byte as scodec's ``bool(8)``: ff for True, 00 for False; any byte but 00 is read as True."""
 
 
 def is_alias(name: str) -> bool:

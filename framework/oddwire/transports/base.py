@@ -36,7 +36,9 @@ __all__ = [
 
 # BOLT 8, Lightning Message Specification: a message is at most 65535 bytes; BOLT 1: it starts with a u16 type.
 MIN_PAYLOAD = 2
+"""Bytes of the shortest payload: a type number and nothing else (BOLT 1)."""
 MAX_PAYLOAD = 65535
+"""Bytes of the longest payload, its two-byte type included (BOLT 8)."""
 
 PROGRESS: ContextVar[Callable[[int, int], object] | None] = ContextVar("PROGRESS", default=None)
 """Shows the caller of the RPC method that runs how much is done, of how much in all; None if nobody would see it."""

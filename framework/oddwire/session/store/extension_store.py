@@ -34,7 +34,8 @@ class ExtensionStore:
     contain values of these types, and None, up to 32 levels deep. It is read back with the same types.
 
     Every method raises `StoreError` if the database cannot be read or written. A handler need not catch it: its message
-    is not acknowledged, and is sent again. If a write is cancelled before it returns, it may or may not have happened.
+    is not acknowledged, and is sent again. If a write is cancelled before it returns, it may or may not have happened;
+    a read that is cancelled has no effect. Keys are text that UTF-8 can hold, else `TypeError` or `ValueOutOfRange`.
     """
 
     def __init__(self, store: Store, extension: str) -> None:
@@ -111,7 +112,7 @@ class ExtensionStore:
             (await unit.enter())[raw] = kept
 
     async def delete(self, key: str) -> None:
-        """Delete the value with this key, if there is one."""
+        """Delete the value with this key, if there is one. On disk when it returns, as with `set`."""
         raw = _key(key)
         async with self._unit() as unit:
             (await unit.enter())[raw] = None
@@ -123,7 +124,10 @@ class ExtensionStore:
     async def items(self, prefix: str = "", *, as_: type[T]) -> list[tuple[str, T]]: ...
 
     async def items(self, prefix: str = "", *, as_: Any = None) -> list[tuple[str, Any]]:
-        """Return all (key, value) pairs whose keys begin with ``prefix``, by key ascending. ``as_`` is as for `get`."""
+        """Return all (key, value) pairs whose keys begin with ``prefix``, by key ascending.
+
+        ``as_`` is as for `get`, for each of the values, and so is what it raises. All are read into memory at once.
+        """
         raw = _key(prefix)
         own = await self._own()
         await self._store.ready()
