@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[1]
 EXTENSIONS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["oddwire.extensions"]
@@ -29,7 +31,7 @@ def run(*command: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedP
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in ("framework", "extensions"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -69,6 +71,21 @@ def test_there_are_two_packages_in_it(wheel: Path) -> None:
         if path.suffix in (".csv", ".json", ".pyi")
     }
     assert data <= {*names}
+
+
+def test_an_index_shows_the_readme_without_links_that_lead_nowhere(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+    metadata = email.message_from_bytes(archive.read(name))
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    shown = metadata.get_payload()
+    assert "```python quote.py" in shown
+    tokens = [token for block in MarkdownIt().parse(shown) for token in block.children or ()]
+    targets = [
+        token.attrGet("href") or token.attrGet("src") for token in tokens if token.type in ("link_open", "image")
+    ]
+    assert targets
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
 
 
 def test_its_commands_and_entry_points_work(environment: Path, tmp_path: Path) -> None:
