@@ -28,6 +28,7 @@ INTERNAL = {
         *("hook_functions", "included", "jobs", "messages", "middlewares", "own_middlewares", "unknown_handlers"),
     },
     Receipt: {"settle", "sent"},
+    Application: {"insight"},
 }
 
 
