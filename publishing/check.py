@@ -23,12 +23,12 @@ _LOADS = {
 
 
 class _Page(HTMLParser):
-    """Collects what a page loads, its ids, and its text outside of code."""
+    """Collects what a page loads, its elements' classes, and its text outside of code."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loads: list[str] = []
-        self.ids: list[str] = []
+        self.classes: set[str] = set()
         self.text: list[str] = []
         self._code = 0
 
@@ -38,7 +38,7 @@ class _Page(HTMLParser):
         self._code += tag in ("pre", "code", "script", "style")
         if tag in _LOADS and values.get("rel") not in ("canonical", "prev", "next", "alternate"):
             self.loads.append(values.get(_LOADS[tag]) or "")
-        self.ids.append(values.get("id") or "")
+        self.classes.update((values.get("class") or "").split())
 
     def handle_endtag(self, tag: str) -> None:
         """Note its end."""
@@ -63,6 +63,8 @@ def faults(site: Path) -> Iterator[str]:
                 there = file.parent / target.partition("?")[0].partition("#")[0]
                 if not there.exists():
                     yield f"{where} loads {target}, which is not there"
+        if "doc-symbol-module" in page.classes and where.as_posix() != "reference/known.html":
+            yield f"{where} shows a module in the place of a name"
         text = "".join(page.text)
         for raw in re.findall(r"^(?:```.*|#{2,} .*|::: .*)$", text, re.MULTILINE):
             yield f"{where} shows {raw!r}: Markdown that was not read"

@@ -26,6 +26,8 @@ class Links(griffe.Extension):
     def on_package(self, *, pkg: griffe.Module, loader: griffe.GriffeLoader, **_: Any) -> None:
         """Change all docstrings of the package."""
         paths = listed()
+        for path in paths.values():
+            _prefer_names(path, pkg)
 
         def link(match: re.Match[str]) -> str:
             name, member = match.groups()
@@ -42,6 +44,18 @@ class Links(griffe.Extension):
         for each in _objects(pkg):
             if each.docstring is not None:
                 each.docstring.value = _NAME.sub(link, each.docstring.value)
+
+
+def _prefer_names(path: str, pkg: griffe.Module) -> None:
+    """Have ``oddwire.message`` be the function, as for Python, and not the module that it is defined in."""
+    if path == pkg.path:
+        return
+    package, _, name = path.removeprefix(f"{pkg.path}.").rpartition(".")
+    within = pkg[package] if package else pkg
+    found = within.members[name]
+    target = found.final_target if isinstance(found, griffe.Alias) else found
+    if target.is_module and name in target.members:
+        within.members[name] = griffe.Alias(name, target.members[name], parent=within)
 
 
 def _objects(within: griffe.Object) -> Iterator[griffe.Object]:

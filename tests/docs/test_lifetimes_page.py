@@ -435,6 +435,35 @@ async def test_the_order_of_hooks() -> None:
             await comes("stop")
 
 
+async def test_a_peer_may_connect_while_on_ready_waits() -> None:
+    assert "`on_connect` and handlers may run while an" in PAGE
+    network, gate = MemoryNetwork(), asyncio.Event()
+    log: list[str] = []
+    extension = Extension("life", version="1.0")
+
+    @extension.on_ready
+    async def ready(context: AppContext) -> None:
+        log.append("on_ready begins")
+        await gate.wait()
+        log.append("on_ready ends")
+
+    @extension.on_connect
+    async def connect(context: Context) -> None:
+        log.append("on_connect")
+
+    link = network.transport()
+    async with Application(transport=network.transport()) as guest:
+        app = Application(extension, transport=link)
+        starting = asyncio.ensure_future(app.start())
+        await until(lambda: log)
+        await guest.connect(link.uris[0])
+        await until(lambda: len(log) == 2)
+        gate.set()
+        await starting
+        await app.aclose()
+    assert log == ["on_ready begins", "on_connect", "on_ready ends"]
+
+
 async def test_the_order_of_extensions() -> None:
     log: list[tuple[str, str]] = []
 

@@ -20,6 +20,7 @@ from publishing.check import faults
         ("<p>a\n## Heading\nb</p>", "page.html shows '## Heading': Markdown that was not read"),
         ("<p>```python\ncode</p>", "page.html shows '```python': Markdown that was not read"),
         ("<pre>## a comment</pre><code>[a][b]</code>", None),
+        ('<code class="doc-symbol doc-symbol-module"></code>', "page.html shows a module in the place of a name"),
         ("<p>see [Peer][oddwire.Peer].</p>", "page.html shows '[Peer][oddwire.Peer]': a reference that was not found"),
     ],
 )
