@@ -10,9 +10,7 @@ import os
 import pty
 import re
 import secrets
-import shutil
 import struct
-import subprocess
 import tempfile
 import termios
 import threading
@@ -23,8 +21,9 @@ from oddwire import Application, Peer, PrivateKey
 from oddwire.transports import Bolt8Transport
 from oddwire_extensions.chat import Heard, Say
 from oddwire_extensions.chat import extension as chat
+from publishing.pictures.browser import chromium, picture
 
-_TALK = 12.0  # seconds until there is something to see
+_TALK = 12  # seconds until there is something to see
 _FONT_FACE = re.compile(r"@font-face\s*\{[^}]*\}")  # Textual's exports would fetch a font from elsewhere
 
 
@@ -40,7 +39,12 @@ async def screens(oddwire: Path, *, columns: int = 110, rows: int = 34) -> tuple
 async def _talking(oddwire: Path, folder: Path) -> AsyncIterator[None]:
     command = [oddwire, "run", "echo", "chat", "--listen", "127.0.0.1:0", "--data-dir", "talk", "--json"]
     program = await asyncio.create_subprocess_exec(
-        *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL, limit=1 << 20
+        *command,
+        cwd=folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        limit=1 << 20,
     )
     assert program.stdout is not None
     drain: asyncio.Future[None] | None = None
@@ -60,8 +64,13 @@ async def _talking(oddwire: Path, folder: Path) -> AsyncIterator[None]:
     finally:
         if drain is not None:
             drain.cancel()
-        program.terminate()
-        await program.wait()
+        await _end(program)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+        process.terminate()
+    await process.wait()
 
 
 async def _drain(stream: asyncio.StreamReader) -> None:
@@ -103,8 +112,8 @@ def _terminal(oddwire: Path, folder: Path, columns: int, rows: int) -> str:
 
 
 async def _page(oddwire: Path, folder: Path) -> bytes | None:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
+    browser = chromium()
+    if browser is None:
         return None
     command = [oddwire, "monitor", "--data-dir", "talk", "--web", "--seconds", str(4 * _TALK), "--json"]
     monitor = await asyncio.create_subprocess_exec(
@@ -118,12 +127,6 @@ async def _page(oddwire: Path, folder: Path) -> bytes | None:
             if not line:
                 raise RuntimeError("oddwire monitor --web did not say its address")
             address = re.search(rb"https?://[^\s\"]+", line)
-        await asyncio.sleep(_TALK)
-        picture = folder / "monitor.png"
-        browse = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1100,760"]
-        browse += ["--virtual-time-budget=4000", f"--screenshot={picture}", address[0].decode()]
-        await asyncio.to_thread(subprocess.run, browse, check=True, capture_output=True, timeout=60)
-        return picture.read_bytes()
+        return await picture(browser, address[0].decode(), after=_TALK, width=1100, height=760)
     finally:
-        monitor.terminate()
-        await monitor.wait()
+        await _end(monitor)
