@@ -19,7 +19,7 @@ from oddwire.records import replace
 from oddwire.schema.class_records import Field, Schema
 from oddwire.schema.kinds import PLAIN_INT, Choice, Kind, Nested, Text
 
-__all__ = ["TYPE_ID", "enveloped"]
+__all__ = ["TYPE_ID", "EnvelopeCodec", "enveloped"]
 
 
 class _TypeId:
@@ -64,12 +64,12 @@ def enveloped(
         if not magic:
             raise SchemaError("enveloped: should have a magic, or an envelope and a body, or all of them")
     else:
-        inner = _Enveloped(inner, envelope, body)
+        inner = EnvelopeCodec(inner, envelope, body)
     return MagicCodec(inner, magic) if magic else inner
 
 
-class _Enveloped(Codec):
-    """The codec that `enveloped` makes, without its magic."""
+class EnvelopeCodec(Codec):
+    """What `enveloped` makes, without its magic."""
 
     def __init__(self, inner: Codec, envelope: Mapping[str, _Constant | tuple[_Constant, ...]], body: str) -> None:
         if inner.name in _POSITIONAL:
@@ -86,8 +86,8 @@ class _Enveloped(Codec):
         self._body = body
         self._constants = {key: _constants(key, value) for key, value in envelope.items()}
 
-    def compile(self, schema: Schema) -> Plan:
-        """Return the plan for one message."""
+    def around(self, schema: Schema) -> Schema:
+        """Return the schema of the envelope around a message, whose last field is the message."""
         names = _names([*self._constants, self._body])
         fields = [
             Field(names[key], _choice(key, told, schema.type_id), key, MISSING, None)
@@ -96,11 +96,17 @@ class _Enveloped(Codec):
         body = names[self._body]
         fields.append(Field(body, Nested(schema), self._body, MISSING, None))
         holder = type("Envelope", (), {})
-        outer = replace(
+        return replace(
             schema, cls=holder, fields=(*fields,), blank=holder, values=attrgetter(*names.values()), validators=()
         )
+
+    def compile(self, schema: Schema) -> Plan:
+        """Return the plan for one message."""
+        outer = self.around(schema)
         plan = self.inner.compile(outer)
-        constants = {names[key]: _sent(told, schema.type_id) for key, told in self._constants.items()}
+        *keys, last = outer.fields
+        body = last.name
+        constants = {field.name: _sent(self._constants[field.key], schema.type_id) for field in keys}
         take, cls = attrgetter(body), schema.cls
 
         def encode(message: object) -> bytes:

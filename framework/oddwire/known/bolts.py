@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     # A stub of what is made below
     from oddwire.known.bolt_classes import *  # noqa: F403  # pyright: ignore[reportMissingModuleSource]
 
-__all__ = ["FAILURES", "NAMESPACE", "PROTOCOL", "decode", "decode_failure", "encode"]
+__all__ = ["FAILURES", "NAMESPACE", "PROTOCOL", "decode", "decode_failure", "encode", "number_of"]
 
 _BOLTS: Final = (1, 2, 4, 7, 12)
 _DEFINED: Final = re.compile(r"^(?:msgtype|subtype|tlvtype),(\w+),?", re.MULTILINE)
@@ -62,6 +62,11 @@ def encode(message: Message) -> bytes:
         raise EncodeError(f"{schema.qualified_name} is not a message of the BOLTs")
     payload: bytes = _plan(type(message)).encode(message)
     return payload
+
+
+def number_of(message: type[Message]) -> int:
+    """Return the number of the BOLT that a message or failure message is in. Raises `KeyError` for any other class."""
+    return _ORIGINS[schema_of(message).name]
 
 
 def _decode(known: Mapping[int, type[Message]], payload: bytes, what: str) -> Message:

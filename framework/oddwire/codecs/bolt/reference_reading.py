@@ -35,12 +35,12 @@ from oddwire.schema.tree_values import check_fit, load_choice
 from oddwire.schema.union_kinds import Tagged
 from oddwire.schema.value_kinds import Limited, Scalar
 
-__all__ = ["check_extension", "read_message", "read_subtype"]
+__all__ = ["Reader", "check_extension", "read_message", "read_subtype"]
 
 
 def read_message(record: Record, payload: bytes) -> Any:
     """Return the message of a payload, read from after the type. Raises `MalformedMessage`."""
-    values, at = _Reader(payload).fields(record, 2, len(payload), "$")
+    values, at = Reader(payload).fields(record, 2, len(payload), "$")
     # BOLT 1, Lightning Message Format: any message may end in an extension; none is left where a field took the rest.
     check_extension(payload, at, len(payload))
     return record.build(values)
@@ -48,7 +48,7 @@ def read_message(record: Record, payload: bytes) -> Any:
 
 def read_subtype(record: Record, data: bytes) -> Any:
     """Return the instance of a subtype that is all of ``data``. Raises `MalformedMessage`."""
-    values, at = _Reader(data).fields(record, 0, len(data), "$")
+    values, at = Reader(data).fields(record, 0, len(data), "$")
     if at != len(data):
         raise TrailingBytes(f"has {len(data) - at} bytes more than {record.name} takes", offset=at)
     return record.build(values)
@@ -70,8 +70,11 @@ def _check_ignorable(record_type: int, path: str, at: int) -> None:
         raise UnknownRequiredRecord(text, path=path, offset=at)
 
 
-class _Reader:
-    """Reads one payload, with max `MAX_VALUES` elements in all its arrays, and `MAX_LEVELS` of recursive classes."""
+class Reader:
+    """Reads one payload, with max `MAX_VALUES` elements in all its arrays, and `MAX_LEVELS` of recursive classes.
+
+    `oddwire.decoding` takes notes of what is read where: its subclass overrides `value`, `integer` and `record`.
+    """
 
     __slots__ = ("_left", "_levels", "buffer")
 
@@ -107,11 +110,10 @@ class _Reader:
         values: dict[str, Any] = {}
         for record_type, start, stop in _placed(path, primitives.parse_tlv_stream, self.buffer, at, end):
             field = known.get(record_type)
+            value = self.record(record_type, field, at, start, stop, path)
             if field is not None:
                 starts[field.name] = start
-                values[field.name] = self.tlv(field, start, stop, f"{path}.{field.name}")
-            else:
-                _check_ignorable(record_type, path, at)
+                values[field.name] = value
             at = stop
         for field in known.values():
             if field.name not in values:
@@ -125,8 +127,18 @@ class _Reader:
                     )
         return values
 
+    def record(self, record_type: int, field: Field | None, at: int, start: int, stop: int, path: str) -> Any:
+        """Return the value of one TLV record of the class at ``path``; None of one that has no ``field``.
+
+        The record is from ``at`` on, its value from ``start`` to ``stop``.
+        """
+        if field is not None:
+            return self.tlv(field, start, stop, f"{path}.{field.name}")
+        _check_ignorable(record_type, path, at)
+        return None
+
     def tlv(self, field: Field, start: int, stop: int, path: str) -> Any:
-        """Return the value of one TLV record."""
+        """Return the value in one TLV record."""
         kind = field.record_kind
         value, at = self.value(kind, start, stop, path, {}, is_record=True)
         if at != stop:

@@ -14,12 +14,12 @@ from oddwire.schema.kinds import Array, Kind, Nested
 from oddwire.schema.union_kinds import Either, Tagged, Variant
 from oddwire.schema.value_kinds import carrier
 
-__all__ = ["locate", "scan"]
+__all__ = ["Item", "ends_of", "locate", "read_header", "scan"]
 
 _Form = Literal["scalar", "str", "bin", "array", "map"]
 
 
-class _Item(NamedTuple):
+class Item(NamedTuple):
     """A value's header: its form, the offset after the header, and the size of the body.
 
     ``size`` is in bytes, for an array in elements, for a map in pairs.
@@ -55,7 +55,7 @@ def scan(payload: bytes, at: int, most: int | None = None) -> None:
     left = end if most is None else most
     owed = 1  # values still missing in all open arrays and maps
     while owed:
-        item = _item(payload, at, end)
+        item = read_header(payload, at, end)
         at = item.start
         owed -= 1
         left -= 1
@@ -76,14 +76,15 @@ def scan(payload: bytes, at: int, most: int | None = None) -> None:
         raise TrailingBytes(f"{end - at} bytes follow the value", offset=at)
 
 
-def _check_utf8(payload: bytes, item: _Item) -> None:
+def _check_utf8(payload: bytes, item: Item) -> None:
     try:
         payload[item.start : item.start + item.size].decode()
     except UnicodeDecodeError as error:
         raise MalformedMessage(f"str is not UTF-8: {error.reason}", offset=item.start + error.start) from None
 
 
-def _item(payload: bytes, at: int, end: int) -> _Item:
+def read_header(payload: bytes, at: int, end: int) -> Item:
+    """Return the header of the value at ``at``. Raises `MalformedMessage`, also for a type that is refused."""
     if at >= end:
         raise Truncated("a value should follow, but the message ends", offset=at)
     first = payload[at]
@@ -95,7 +96,7 @@ def _item(payload: bytes, at: int, end: int) -> _Item:
     start = at + 1 + width
     if start > end:
         raise Truncated(f"length of {width} bytes is cut off", offset=at)
-    return _Item(form, start, int.from_bytes(payload[at + 1 : start], "big") if width else size)
+    return Item(form, start, int.from_bytes(payload[at + 1 : start], "big") if width else size)
 
 
 # Offset of the value at a path ---------------------------------------------------------------------------------------
@@ -109,11 +110,11 @@ def locate(payload: bytes, record: Record, path: str) -> int:
 
     ``payload`` from its third byte is msgpack that `scan` or the unpacker has accepted.
     """
-    at, ends = 2, _ends(payload, 2)
+    at, (ends, _) = 2, ends_of(payload, 2)
     kind: Kind = Nested(record)
     for name, index in _STEP.findall(path):
         kind = carrier(kind)
-        item = _item(payload, at, len(payload))
+        item = read_header(payload, at, len(payload))
         found: int | None = None
         if isinstance(kind, Either):
             kind = carrier(kind.in_msgpack.get(list if item.form == "array" else dict, kind))
@@ -137,11 +138,11 @@ def locate(payload: bytes, record: Record, path: str) -> int:
     return at
 
 
-def _value_of(payload: bytes, item: _Item, key: str, ends: dict[int, int]) -> int | None:
+def _value_of(payload: bytes, item: Item, key: str, ends: dict[int, int]) -> int | None:
     """Return the offset of a key's value in a map, the last one if the key comes twice; None if it is missing."""
     wanted, found, at = key.encode(), None, item.start
     for _ in range(item.size):
-        inner = _item(payload, at, len(payload))
+        inner = read_header(payload, at, len(payload))
         is_key = inner.form == "str" and payload[inner.start : inner.start + inner.size] == wanted
         at = _skip(payload, at, 1, ends)
         found = at if is_key else found
@@ -161,26 +162,36 @@ def _skip(payload: bytes, at: int, count: int, ends: dict[int, int]) -> int:
         if at in ends:
             at = ends[at]
         else:
-            item = _item(payload, at, len(payload))
+            item = read_header(payload, at, len(payload))
             at = item.start + item.size
     return at
 
 
-def _ends(payload: bytes, at: int) -> dict[int, int]:
-    """Return where each array and map ends, by its offset: so those beside the path are passed in one step."""
+def ends_of(payload: bytes, at: int) -> tuple[dict[int, int], MalformedMessage | None]:
+    """Return where each array and map ends, by its offset: so those beside a path are passed in one step.
+
+    Where the value at ``at`` is not well-formed, also the error: then those that are whole before it are returned.
+    """
     ends: dict[int, int] = {}
     around: list[tuple[int, int]] = []  # offset, and values still missing
     left = 1
-    while left:
-        item = _item(payload, at, len(payload))
-        left -= 1
-        if item.form in ("array", "map"):
-            around.append((at, left))
-            left = item.size * (2 if item.form == "map" else 1)
-            at = item.start
-        else:
-            at = item.start + item.size
-        while around and not left:
-            start, left = around.pop()
-            ends[start] = at
-    return ends
+    try:
+        while left:
+            item = read_header(payload, at, len(payload))
+            left -= 1
+            if item.form in ("array", "map"):
+                around.append((at, left))
+                left = item.size * (2 if item.form == "map" else 1)
+                at = item.start
+            else:
+                at = item.start + item.size
+                if at > len(payload):
+                    raise Truncated(f"{item.form} needs {item.size} bytes", offset=item.start)
+                if item.form == "str":
+                    _check_utf8(payload, item)
+            while around and not left:
+                start, left = around.pop()
+                ends[start] = at
+    except MalformedMessage as error:
+        return ends, error
+    return ends, None
