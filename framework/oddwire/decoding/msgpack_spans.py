@@ -86,7 +86,7 @@ class _Walker:
             where = path_of_key(path, key) if field is None else f"{path}.{field.name}"
             inner = kind.value if isinstance(kind, Table) else None if field is None else field.kind
             mine: Role = role
-            if last.get(key, at) != at:
+            if isinstance(key, str) and last.get(key, at) != at:
                 mine = "ignored"  # of a key that comes twice, the last one counts
             elif tag is not None and key == tag and field is None:
                 where, mine = f"{path}.{tag}", "tag"
