@@ -92,6 +92,11 @@ class Printer:
         """Print one event on stdout."""
         self.line(event.to_json() if self.as_json else event.to_text(self._colour))
 
+    def paint(self, colour: str, text: str) -> str:
+        """Return a text in a colour or style, ``red`` or ``bold``, if stdout is a terminal that shows them."""
+        code = _COLOURS[colour] if self._colour else ""
+        return f"\x1b[{code}m{text}\x1b[0m" if code else text
+
     def failure(self, text: str) -> None:
         """Print why the command fails: on stderr, and with JSON also as an event."""
         if self.as_json:

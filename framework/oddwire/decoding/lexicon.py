@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from oddwire.codecs import Codec, Plan, Registry
 from oddwire.errors import SchemaError
+from oddwire.proto.type_numbers import BOLT_TYPES
 from oddwire.records import FrozenRecord, replace
 from oddwire.schema import Message, Schema, schema_of
 
@@ -55,18 +56,17 @@ class Lexicon:
         self._entries: dict[int, list[Entry]] = {}
         self._claimed: dict[int, tuple[Entry, ...]] = {}
         self._codecs = Registry().codecs
+        self._later: Callable[[Lexicon], object] | None = None
 
     def add(self, owner: str, messages: Iterable[type[Message]], codecs: Iterable[Codec] = ()) -> None:
         """Add an extension's messages; ``codecs`` are those besides the built-in ones that they name.
 
         Raises `SchemaError` for a codec that there is not. A message that is there already is not added again.
         """
-        registry = Registry()
-        for codec in codecs:
-            registry.add_codec(codec)
+        named = {**{codec.name: codec for codec in codecs}, **self._codecs}
         for message in messages:
             schema = schema_of(message)
-            codec = schema.own_codec or registry.codecs.get(schema.codec)
+            codec = schema.own_codec or named.get(schema.codec)
             if not isinstance(codec, Codec):
                 raise SchemaError(f"{schema.qualified_name}: there is no codec {schema.codec!r}")
             there = self._entries.setdefault(schema.type_id, [])
@@ -81,8 +81,14 @@ class Lexicon:
             if isinstance(codec, Codec) and all(entry.schema is not schema for entry in there):
                 there.append(Entry(name.rpartition(".")[0], schema, codec))
 
+    def add_later(self, add: Callable[[Lexicon], object]) -> None:
+        """Have a function add messages at the first look-up for which the BOLTs' own do not do: it may take long."""
+        self._later = add
+
     def entries(self, type_id: int) -> tuple[Entry, ...]:
         """Return what messages a type may be of: those that were added first, then those of known protocols."""
+        if type_id not in BOLT_TYPES:
+            self._complete()
         added = self._entries.get(type_id, ())
         own = {entry.schema.cls for entry in added}
         return (*added, *(entry for entry in self._of_known(type_id) if entry.schema.cls not in own))
@@ -97,6 +103,7 @@ class Lexicon:
 
     def all_entries(self) -> Iterator[Entry]:
         """Yield all messages. The first call imports all known protocols."""
+        self._complete()
         numbers = set(self._entries)
         if self._known:
             from oddwire.known.listing import claims
@@ -110,9 +117,17 @@ class Lexicon:
         wanted = key_of(name)
         found = (entry for entries in self._entries.values() for entry in entries if key_of(entry.name) == wanted)
         entry = next(found, None)
-        if entry is not None or not self._known:
-            return entry
-        return next((entry for entry in self._of_owner(name) if key_of(entry.name) == wanted), None)
+        if entry is None and self._known:
+            entry = next((entry for entry in self._of_owner(name) if key_of(entry.name) == wanted), None)
+        if entry is None and self._later is not None:
+            self._complete()
+            return self.find(name)
+        return entry
+
+    def _complete(self) -> None:
+        add, self._later = self._later, None
+        if add is not None:
+            add(self)
 
     def _of_owner(self, name: str) -> Iterator[Entry]:
         """Yield the messages of the known protocol that a message's name begins with."""
