@@ -70,7 +70,9 @@ def check_error(told: Explanation, error: DecodeError) -> None:
 
 
 def value_at(message: Any, path: str) -> Any:
-    """Return the value at a path; `_BEYOND` where what is around it is one value to a message."""
+    """Return the value at a path; `_BEYOND` where what is around it is one value to a message, or a key is cut."""
+    if "...]" in path:
+        return _BEYOND
     for name, index, key in _STEPS.findall(path):
         if isinstance(message, UnknownVariant):
             return _BEYOND

@@ -13,6 +13,7 @@ from oddwire.decoding import Entry, Lexicon, explain, explain_as
 from oddwire.decoding.log_lines import LogReader
 from oddwire.decoding.transfers import Transfers
 from oddwire.printable import printable
+from oddwire.session.constants import SESSION_TYPE
 
 if TYPE_CHECKING:
     from oddwire.decoding import Explanation
@@ -47,7 +48,7 @@ def decode_log(
             yield from reader.read(line)
         yield from reader.end()
 
-    for logged in messages():
+    for logged in map(_numbered, messages()):
         if peer is not None and not logged.peer.startswith(peer.lower()):
             continue
         if type_id is not None and _type_of(logged) != type_id:
@@ -79,6 +80,17 @@ def _nothing(peer: str | None, type_id: int | None, any_hex: bool) -> str:
     return f"no message is in it: lightningd's log level should be io, LND's trace{hint}"
 
 
+def _numbered(logged: Logged) -> Logged:
+    """Return a message that the log only names with its number, if it is one of the BOLTs'."""
+    if logged.type_id is not None or not logged.name:
+        return logged
+    from oddwire.known import bolts
+    from oddwire.schema import schema_of
+
+    found = bolts.NAMESPACE.messages.get(logged.name)
+    return logged if found is None else logged._replace(type_id=schema_of(found).type_id)
+
+
 def _type_of(logged: Logged) -> int | None:
     if logged.payload is not None and len(logged.payload) >= 2:
         return int.from_bytes(logged.payload[:2], "big")
@@ -101,6 +113,8 @@ def _print_bare(printer: Printer, lexicon: Lexicon, logged: Logged) -> None:
     """Print a message of which the log has no bytes."""
     entries = [] if logged.type_id is None else lexicon.entries(logged.type_id)
     name = " or ".join(entry.name for entry in entries) or logged.name
+    if logged.type_id == SESSION_TYPE:
+        name = "session frame"
     if printer.as_json:
         made = {"type": logged.type_id, "schema": entries[0].name if entries else None, "name": logged.name or None}
         shown = {key: value for key, value in made.items() if value is not None}

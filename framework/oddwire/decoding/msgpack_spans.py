@@ -147,7 +147,7 @@ def _plain(data: bytes) -> Any:
     """Return what is unpacked of a value; `NOTHING` if it is not valid."""
     try:
         return msgpack.unpackb(data, strict_map_key=False)
-    except (ValueError, msgpack.StackError, msgpack.ExtraData):
+    except (ValueError, TypeError):  # TypeError of keys that are maps or arrays
         return NOTHING
 
 
