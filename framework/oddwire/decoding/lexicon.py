@@ -119,6 +119,9 @@ class Lexicon:
         entry = next(found, None)
         if entry is None and self._known:
             entry = next((entry for entry in self._of_owner(name) if key_of(entry.name) == wanted), None)
+            if entry is not None:
+                claimed = self._of_known(entry.schema.type_id)
+                entry = next((one for one in claimed if one.schema is entry.schema), entry)
         if entry is None and self._later is not None:
             self._complete()
             return self.find(name)

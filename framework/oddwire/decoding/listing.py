@@ -82,6 +82,9 @@ def _rows(explanation: Explanation, span: Span, before: tuple[Span, ...]) -> Ite
     if span.role != "group":
         yield _row(explanation, span, before, _own(span))
         return
+    if span.parts and all(part.role in ("tag", "count") for part in span.parts):  # an error came behind it
+        yield _row(explanation, span, (*before, *span.parts), ())
+        return
     *front, last = span.parts or (span,)
     if span.parts and last.path == span.path and all(part.role in ("tag", "count", "syntax") for part in front):
         named = tuple(part for part in front if part.role in ("tag", "count"))

@@ -47,7 +47,11 @@ class _Walker:
         item = read_header(self._payload, at, len(self._payload))
         inner = None if kind is None else self._meant(stripped(kind), item)
         label = item.form if inner is None or isinstance(inner, Anything) else inner.label
-        if item.form not in ("array", "map") or depth == _DEEPEST or not _opens(inner, item):
+        if depth == _DEEPEST and item.form in ("array", "map"):
+            stop = self._skip(at)
+            self._trail.leaf(role, path, at, stop, label, NOTHING, "…")
+            return stop
+        if item.form not in ("array", "map") or not _opens(inner):
             stop = self._skip(at)
             plain = _plain(self._payload[at:stop])
             value, shown = _loaded(kind, plain, path)
@@ -133,12 +137,12 @@ class _Walker:
         item = read_header(self._payload, at, len(self._payload))
         stop = item.start + item.size
         fault = self._fault
-        if fault is not None and (item.form in ("array", "map") or at <= (fault.offset or 0) <= stop):
+        if fault is not None and (item.form in ("array", "map") or at <= (fault.offset or 0) < stop):
             raise fault
         return stop
 
 
-def _opens(kind: Kind | None, item: Item) -> bool:
+def _opens(kind: Kind | None) -> bool:
     """Return whether a map or array is taken apart: one of a scalar is one value."""
     return kind is None or isinstance(kind, Anything) or is_composed(kind)
 

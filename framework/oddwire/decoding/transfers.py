@@ -27,11 +27,14 @@ class _Transfer:
 
 
 class Transfers:
-    """Pieces of transfers, by where they come from. Memory is bounded: what is never completed makes room."""
+    """Pieces of transfers, by where they come from. Memory is bounded: what is never completed makes room.
+
+    ``size`` is the number of bytes that are kept.
+    """
 
     def __init__(self) -> None:
         self._open: dict[_Key, _Transfer] = {}
-        self._size = 0
+        self.size = 0
 
     def add(self, way: str, payload: bytes) -> bytes | None:
         """Take a payload that passed by, and return the whole one that it completes, if it does.
@@ -55,9 +58,9 @@ class Transfers:
         if frame.piece not in transfer.pieces:
             transfer.pieces[frame.piece] = bytes(frame.content)
             transfer.size += len(frame.content)
-            self._size += len(frame.content)
+            self.size += len(frame.content)
         if transfer.size < transfer.total:
-            while self._size > _MOST_BYTES:
+            while self.size > _MOST_BYTES:
                 self._drop(next(iter(self._open)))
             return None
         whole = b"".join(transfer.pieces[number] for number in sorted(transfer.pieces))
@@ -67,4 +70,4 @@ class Transfers:
     def _drop(self, key: _Key) -> None:
         transfer = self._open.pop(key, None)
         if transfer is not None:
-            self._size -= transfer.size
+            self.size -= transfer.size
