@@ -45,6 +45,7 @@ FLOORS = {
     "oddwire.transports": 3,
     "oddwire.session": 4,
     "oddwire.node": 4,
+    "oddwire.decoding": 5,
     "oddwire.app": 5,
     "oddwire.testing": 6,
     "oddwire.cli": 6,
@@ -72,6 +73,7 @@ PURE = (
     "oddwire.schema",
     "oddwire.codecs",
     "oddwire.known",
+    "oddwire.decoding",
 )
 PURE += tuple(f"oddwire.session.{name}" for name in PURE_OF_SESSION)
 IMPURE = tuple(

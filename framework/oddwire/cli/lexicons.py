@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.decoding import Entry, Lexicon
@@ -11,6 +12,8 @@ from oddwire.errors import DefinitionError
 from oddwire.schema import schema_of
 
 __all__ = ["find_entry", "load_lexicon"]
+
+_ALIKE: Final = 0.75  # similarity, of 1, from which a name may be a misspelt one
 
 
 def load_lexicon(extensions: Sequence[str], remark: Callable[[str], object]) -> Lexicon:
@@ -51,7 +54,7 @@ def find_entry(lexicon: Lexicon, name: str) -> Entry:
         text = f"a message should be its protocol or extension, a dot, and its name: peerswap.Cancel; not {name!r}{hint}"
         raise CommandFailure(text, USAGE)
     known = {_key(entry.name): entry.name for entry in lexicon.all_entries()}
-    close = difflib.get_close_matches(_key(name), known, 3)
+    close = difflib.get_close_matches(_key(name), known, 3, _ALIKE)
     owner = name.partition(".")[0]
     own = [entry for entry in known.values() if _key(entry.partition(".")[0]) == _key(owner)]
     hint = "'oddwire types' lists those of known protocols; --extension EXT adds an extension's"

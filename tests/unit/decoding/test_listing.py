@@ -53,5 +53,5 @@ def test_a_dump_marks_the_place_behind_the_last_byte() -> None:
 def test_a_long_dump_shows_what_is_around_the_wrong_bytes() -> None:
     lines = [*dump_of(bytes(10_000), (5000, 4000))]
     assert lines[0].strip() == "(4960 bytes before)"
-    assert lines[-1].strip() == "(4928 bytes more)"
+    assert lines[-1].strip() == "(4896 bytes more)"
     assert len(lines) < 20
