@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import typer
+from tests.docs.test_docs import ROOT, blocks_of
 
 from oddwire.cli.decode import program
-from tests.docs.test_docs import ROOT, blocks_of
 
 PAGE = ROOT / "docs" / "decoding.md"
 SHOWN = [block for block in blocks_of(PAGE) if block.text.startswith("$ oddwire decode ")]

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.fuzz.targets_codecs import SAMPLES
+from tests.support.explaining import check_error, check_explanation, check_message
+
 from oddwire.decoding import Lexicon, explain, explain_as
 from oddwire.decoding.hex_text import HexFault, read_hex
 from oddwire.decoding.lexicon import Entry
 from oddwire.decoding.log_lines import LogReader
 from oddwire.errors import DecodeError
-from tests.fuzz.targets_codecs import SAMPLES
-from tests.support.explaining import check_error, check_explanation, check_message
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 LEXICON = Lexicon()

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fuzz.__main__ import mutate
+from tests.fuzz.targets_codecs import SAMPLES
+from tests.support.explaining import check_error, check_explanation, check_message
 
 from oddwire.decoding import Lexicon, explain, explain_as
 from oddwire.decoding.lexicon import Entry
@@ -15,9 +18,6 @@ from oddwire.errors import DecodeError
 from oddwire.known.listing import modules
 from oddwire.schema import Message, schema_of
 from oddwire.testing.strategies import messages
-from tests.fuzz.__main__ import mutate
-from tests.fuzz.targets_codecs import SAMPLES
-from tests.support.explaining import check_error, check_explanation, check_message
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 LEXICON = Lexicon()
@@ -73,5 +73,3 @@ def test_every_known_module_is_here() -> None:
     named = {entry.owner.rstrip("0123456789") for entry in ENTRIES}
     with_messages = {name for name, protocol in modules().items() if protocol.messages}
     assert with_messages <= named | {"bolts", "lsps0", "lsps1"}
-
-

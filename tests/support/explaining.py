@@ -77,10 +77,7 @@ def value_at(message: Any, path: str) -> Any:
         if isinstance(message, UnknownVariant):
             return _BEYOND
         try:
-            if name:
-                message = getattr(message, name)
-            else:
-                message = message[int(index) if index else ast.literal_eval(key)]
+            message = getattr(message, name) if name else message[int(index) if index else ast.literal_eval(key)]
         except (AttributeError, LookupError, TypeError):
             return _BEYOND
     return message

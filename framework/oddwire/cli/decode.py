@@ -36,14 +36,18 @@ def _command(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is added to the log.")] = False,
     peer: Annotated[
-        str | None, typer.Option("--peer", metavar="ID", help="Of a log: messages of this node alone; its first digits do.")
+        str | None,
+        typer.Option("--peer", metavar="ID", help="Of a log: messages of this node alone; its first digits do."),
     ] = None,
     type_of: Annotated[
         str | None,
-        typer.Option("--type", metavar="N", help="The type of payloads without one; of a log: messages of this type alone."),
+        typer.Option(
+            "--type", metavar="N", help="The type of payloads without one; of a log: messages of this type alone."
+        ),
     ] = None,
     as_message: Annotated[
-        str | None, typer.Option("--as", metavar="EXT.MESSAGE", help="Read payloads as this message, whatever their type.")
+        str | None,
+        typer.Option("--as", metavar="EXT.MESSAGE", help="Read payloads as this message, whatever their type."),
     ] = None,
     extension: Annotated[
         list[str] | None,
@@ -99,7 +103,15 @@ def _decode(
         from oddwire.cli.decode_log import decode_log
 
         return decode_log(
-            printer, lexicon, log, follow=follow, peer=peer, type_id=type_id, entry=entry, any_hex=any_hex, details=details
+            printer,
+            lexicon,
+            log,
+            follow=follow,
+            peer=peer,
+            type_id=type_id,
+            entry=entry,
+            any_hex=any_hex,
+            details=details,
         )
     payloads = _payloads(words, binary)
     return _print_each(printer, lexicon, payloads, type_id, entry)
@@ -138,7 +150,7 @@ def explained(payload: bytes, lexicon: Lexicon, type_id: int | None = None, entr
 
 def _payloads(words: list[str], binary: bool) -> Iterator[bytes]:
     """Yield the payloads that are given. Raises `CommandFailure` for what is no hex."""
-    if words and not (words == ["-"]):
+    if words and words != ["-"]:
         if binary:
             raise CommandFailure("--binary takes the payload from stdin: it needs no HEX", USAGE)
         yield _hex(" ".join(words), "")
@@ -169,10 +181,10 @@ def _type(text: str, lexicon: Lexicon) -> int:
 
         if "." in text:
             return find_entry(lexicon, text).schema.type_id
-        raise CommandFailure(f"--type should be a number, 42069 or 0xa455, or a message's name, not {printable(text)!r}", USAGE)
+        raise CommandFailure(
+            f"--type should be a number, 42069 or 0xa455, or a message's name, not {printable(text)!r}", USAGE
+        )
     number = int(text, 16 if text[:2].lower() == "0x" else 10)
     if number > 0xFFFF:
         raise CommandFailure(f"--type should be 0 to 65535, not {number}", USAGE)
     return number
-
-

@@ -122,14 +122,18 @@ def _print_bare(printer: Printer, lexicon: Lexicon, logged: Logged) -> None:
         return
     number = "" if logged.type_id is None else f"{logged.type_id:#06x}"
     title = f"{name or 'type'} {number}".strip()
-    printer.line(f"{_prefix(printer, logged)}{printer.paint('bold', printable(title))} {printer.paint('dim', '(no bytes)')}")
+    printer.line(
+        f"{_prefix(printer, logged)}{printer.paint('bold', printable(title))} {printer.paint('dim', '(no bytes)')}"
+    )
 
 
 def _prefix(printer: Printer, logged: Logged) -> str:
     colour, arrow = _ARROWS[logged.direction]
     peer = f"{logged.peer[:8]}...{logged.peer[-4:]}" if len(logged.peer) > 16 else logged.peer
     time = _readable(logged.time)
-    return f"{printable(time)}{' ' if time else ''}{printer.paint(colour, arrow)} {printable(peer)}{'  ' if peer else ' '}"
+    return (
+        f"{printable(time)}{' ' if time else ''}{printer.paint(colour, arrow)} {printable(peer)}{'  ' if peer else ' '}"
+    )
 
 
 def _where(logged: Logged) -> dict[str, Any]:
@@ -141,7 +145,7 @@ def _where(logged: Logged) -> dict[str, Any]:
 def _seconds(time: str) -> float | None:
     """Return a time as seconds since 1970; one without a zone, LND's, is local time."""
     try:
-        return float(time) if not time[4:5] == "-" else round(datetime.fromisoformat(time).timestamp(), 6)
+        return float(time) if time[4:5] != "-" else round(datetime.fromisoformat(time).timestamp(), 6)
     except (ValueError, OverflowError, OSError):
         return None
 
@@ -154,5 +158,3 @@ def _readable(time: str) -> str:
         return datetime.fromtimestamp(float(time)).astimezone().isoformat(timespec="milliseconds")
     except (ValueError, OverflowError, OSError):
         return time
-
-

@@ -14,7 +14,6 @@ from oddwire.decoding.listing import Row, dump_of, rows_of
 from oddwire.printable import printable
 from oddwire.schema import Message
 from oddwire.schema.spelling import show_fields, show_value
-from oddwire.session.wire.frame_types import Frame
 
 __all__ = ["Paint", "brief", "listing", "plain_of"]
 
@@ -150,7 +149,7 @@ def _message(told: Explanation) -> Any:
     return _plain(_of_frame(told.message))
 
 
-def _of_frame(frame: Frame) -> dict[str, Any]:
+def _of_frame(frame: Any) -> dict[str, Any]:
     """Return the fields of a frame of the session protocol, without its content: that is a message of its own."""
     return {name: value for name, value in frame._asdict().items() if name != "content"}
 

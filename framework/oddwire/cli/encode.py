@@ -20,7 +20,8 @@ program = typer.Typer(add_completion=False, rich_markup_mode=None)
 @program.command("encode", cls=Command)
 def _command(
     message: Annotated[
-        str, typer.Argument(metavar="EXT.MESSAGE", help="Extension or protocol, dot, message: chat.Say, peerswap.Cancel.")
+        str,
+        typer.Argument(metavar="EXT.MESSAGE", help="Extension or protocol, dot, message: chat.Say, peerswap.Cancel."),
     ],
     fields: Annotated[list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help="The message's fields.")] = None,
     extension: Annotated[

@@ -1,4 +1,4 @@
-"""The messages that ``decode`` and ``encode`` know: of extensions that are named or installed, and of known protocols."""
+"""The messages that ``decode`` and ``encode`` know: of extensions named or installed, and of known protocols."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ _ALIKE: Final = 0.75  # similarity, of 1, from which a name may be a misspelt on
 def load_lexicon(extensions: Sequence[str], remark: Callable[[str], object]) -> Lexicon:
     """Return a lexicon of these extensions, each an EXT as of ``run``, of those installed, and of known protocols.
 
-    Those installed are loaded when they may be needed; one that does not load is told of by ``remark``, and left out. Extensions
-    are imported, and not run. Raises
-    `CommandFailure`.
+    Those installed are loaded when they may be needed; one that does not load is told of by ``remark``, and left out.
+    Extensions are imported, and not run. Raises `CommandFailure`.
     """
     lexicon = Lexicon()
     names = [*dict.fromkeys(extensions)]
@@ -51,7 +50,9 @@ def find_entry(lexicon: Lexicon, name: str) -> Entry:
     if "." not in name:
         alike = sorted({entry.name for entry in lexicon.all_entries() if _key(entry.schema.name) == _key(name)})
         hint = f"; did you mean {' or '.join(alike)}?" if alike else ""
-        text = f"a message should be its protocol or extension, a dot, and its name: peerswap.Cancel; not {name!r}{hint}"
+        text = (
+            f"a message should be its protocol or extension, a dot, and its name: peerswap.Cancel; not {name!r}{hint}"
+        )
         raise CommandFailure(text, USAGE)
     known = {_key(entry.name): entry.name for entry in lexicon.all_entries()}
     close = difflib.get_close_matches(_key(name), known, 3, _ALIKE)
@@ -91,5 +92,5 @@ def _add(lexicon: Lexicon, extension: str) -> None:
             for handler in contribution.handlers:
                 found.update(dict.fromkeys((handler.message, *handler.replies())))
             for message in [*found]:
-                found.update(dict.fromkeys(schema_of(message).replies))  # type: ignore[arg-type] # of messages alone
+                found.update(dict.fromkeys(schema_of(message).replies))
             lexicon.add(contribution.name, found, codecs)

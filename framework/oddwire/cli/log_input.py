@@ -21,8 +21,8 @@ _PAUSE: Final = 0.2  # seconds between looks at a file that is followed
 def lines_of(path: str, *, follow: bool = False, pause: Callable[[float], object] = time.sleep) -> Iterator[str]:
     """Yield the lines of a file, of stdin for ``-``; with ``follow`` also those that come, and those of its successor.
 
-    A line is without its end; bytes that are no UTF-8 are lone surrogates, and a line of more than 4 MiB is cut off. A file that is
-    followed is opened anew when it is replaced, begins again, or is there again. Raises `CommandFailure`.
+    A line is without its end; bytes that are no UTF-8 are lone surrogates, and a line of more than 4 MiB is cut off. A
+    file that is followed is opened anew when it is replaced, begins again, or is there again. Raises `CommandFailure`.
     """
     if path == "-":
         if sys.stdin is None:

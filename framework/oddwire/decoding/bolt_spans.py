@@ -105,5 +105,3 @@ class _NotingReader(Reader):
                 at = start + length
         except DecodeError:
             self._trail.unwind(depth)
-
-

@@ -31,8 +31,8 @@ class Unwrapped(NamedTuple):
 def note_message(codec: Codec, schema: Schema, payload: bytes, trail: Trail) -> Unwrapped | None:
     """Note what is behind the type of a payload, as ``codec`` reads a message of ``schema``.
 
-    Returns what the codec unpacked, if it changes more than the place of bytes. Raises `DecodeError` where reading ends, with all
-    noted that was read before. Of a codec of somebody else, all is noted as one.
+    Returns what the codec unpacked, if it changes more than the place of bytes. Raises `DecodeError` where reading
+    ends, with all noted that was read before. Of a codec of somebody else, all is noted as one.
     """
     from oddwire.codecs.envelope import EnvelopeCodec
     from oddwire.codecs.json_object import JsonObjectCodec

@@ -20,12 +20,13 @@ __all__ = ["Explanation", "begun", "explain", "explain_as", "wrong_bytes"]
 class Explanation(FrozenRecord, kw_only=True):
     """A payload as one message reads it.
 
-    ``name`` is the message's, ``chat.Say``, empty if no message of the type is known; ``protocol`` and ``source`` say whose it
-    is and where that is written, ``encoding`` how it is: the codec's name, or a few words. ``message`` is what it decodes to, None if
-    it does not; then ``error`` says why, and ``wrong`` which bytes: an offset and a length, 0 where bytes are missing.
+    ``name`` is the message's, ``chat.Say``, empty if no message of the type is known; ``protocol`` and ``source`` say
+    whose it is and where that is written, ``encoding`` how it is: the codec's name, or a few words. ``message`` is what
+    it decodes to, None if it does not; then ``error`` says why, and ``wrong`` which bytes: an offset and a length, 0
+    where bytes are missing.
 
-    ``spans`` cover the payload: they neither overlap nor leave a byte out. ``inside`` are messages that it carries, ``others`` the
-    same payload as other messages of its type read it.
+    ``spans`` cover the payload: they neither overlap nor leave a byte out. ``inside`` are messages that it carries,
+    ``others`` the same payload as other messages of its type read it.
     """
 
     payload: bytes
@@ -74,8 +75,8 @@ def _values_of(spans: tuple[Span, ...]) -> Iterator[Span]:
 def explain(payload: bytes, lexicon: Lexicon | None = None) -> Explanation:
     """Return what a payload, which starts with its type, says: never raises, whatever the bytes are.
 
-    ``lexicon`` has the messages there may be, by default those of `oddwire.known`. Of several of the type the first that decodes
-    is returned, with the ``others``; if none does, the one of which most was read.
+    ``lexicon`` has the messages there may be, by default those of `oddwire.known`. Of several of the type the first
+    that decodes is returned, with the ``others``; if none does, the one of which most was read.
     """
     lexicon = Lexicon() if lexicon is None else lexicon
     if len(payload) < 2:
@@ -199,5 +200,3 @@ def _all_of(spans: tuple[Span, ...]) -> Iterator[Span]:
     for span in spans:
         yield span
         yield from _all_of(span.parts)
-
-

@@ -132,6 +132,7 @@ _LAYOUTS: Final[dict[int, type]] = {
     FrameType.ACK: _Ack,
 }
 
+
 def note_frame(payload: bytes, trail: Trail) -> None:
     """Note what is behind the type of a frame. Raises `MalformedMessage` where reading ends."""
     layout = _LAYOUTS.get(payload[2] if len(payload) > 2 else 0, _Head)

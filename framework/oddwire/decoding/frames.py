@@ -101,5 +101,3 @@ def _remarked(span: Span) -> Span:
         case "$.code":
             note = describe_code(value)
     return span._replace(note=note) if note else span
-
-

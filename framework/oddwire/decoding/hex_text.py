@@ -25,8 +25,8 @@ class HexFault(ValueError):
 def read_hex(text: str) -> bytes:
     """Return the bytes of hex digits in either case.
 
-    ``0x`` in front, white space, line breaks, colons, commas, quotes and dashes between them do not count. Raises `HexFault` for
-    anything else, and for half a byte.
+    ``0x`` in front, white space, line breaks, colons, commas, quotes and dashes between them do not count. Raises
+    `HexFault` for anything else, and for half a byte.
     """
     digits: list[str] = []
     at = 0

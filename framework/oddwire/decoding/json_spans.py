@@ -26,8 +26,8 @@ _LONGEST: Final = 4000
 def note_json(kind: Kind, payload: bytes, trail: Trail, at: int) -> None:
     """Note what the JSON in a payload from ``at`` on says, which should be a value of ``kind``.
 
-    Raises `DecodeError` where it is no JSON, with all noted that was read before. Values that are not of their kind are noted
-    as they are.
+    Raises `DecodeError` where it is no JSON, with all noted that was read before. Values that are not of their kind are
+    noted as they are.
     """
     fault = None
     try:
@@ -160,7 +160,7 @@ class _Walker:
     def _scalar(self, at: int) -> tuple[int, Any]:
         """Return the position after a text, number or constant, and what it is."""
         found = _PLAIN.match(self._text, at)
-        if found is None or len(found[0]) > _LONGEST and not found[0].startswith('"'):
+        if found is None or (len(found[0]) > _LONGEST and not found[0].startswith('"')):
             raise MalformedMessage("is not JSON: a value should follow", offset=self._offset(at))
         try:
             return found.end(), json.loads(found[0])

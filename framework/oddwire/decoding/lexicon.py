@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from oddwire.codecs import Codec, Plan, Registry
 from oddwire.errors import SchemaError
@@ -161,8 +161,7 @@ class Lexicon:
 
     def _entry(self, owner: str, cls: type[Message], claim: Claim | None = None) -> Entry:
         schema = schema_of(cls)
-        codec = schema.own_codec or self._codecs[schema.codec]
-        assert isinstance(codec, Codec)
+        codec = cast("Codec", schema.own_codec) or self._codecs[schema.codec]
         return Entry(owner, schema, codec, claim)
 
 

@@ -24,9 +24,9 @@ _LINES: Final = 4  # most lines of wrong bytes
 class Row(NamedTuple):
     """A value of a message, or what stands around some, for a line of a listing.
 
-    ``offset`` and ``length`` are of its bytes in the payload; ``data`` are these in hex, shortened, with a space between those that
-    count or name it and its own. ``path`` is as in errors, ``name`` its last step, ``level`` how many there are before that; ``kind`` is
-    its type, ``text`` its value, ``note`` more in words.
+    ``offset`` and ``length`` are of its bytes in the payload; ``data`` are these in hex, shortened, with a space
+    between those that count or name it and its own. ``path`` is as in errors, ``name`` its last step, ``level`` how
+    many there are before that; ``kind`` is its type, ``text`` its value, ``note`` more in words.
     """
 
     style: Literal["type", "value", "group", "ignored", "unread", "wrong"]
@@ -109,7 +109,7 @@ def _row(explanation: Explanation, span: Span, before: tuple[Span, ...], own: tu
     wrong = explanation.wrong
     style: Literal["type", "value", "group", "ignored", "unread", "wrong"] = "value"
     if span.role in ("type", "group", "ignored", "unread"):
-        style = span.role  # type: ignore[assignment] # mypy does not narrow it
+        style = span.role
     if wrong is not None and wrong[0] == span.offset and style == "value" and span.length:
         style = "wrong"
     steps = _STEPS.findall(span.path)

@@ -29,7 +29,7 @@ class _Dump:
 
     def __init__(self, time: str, way: _Direction, peer: str, type_id: int | None) -> None:
         self.time = time
-        self.way = way
+        self.way: _Direction = way
         self.peer = peer
         self.type_id = type_id
         self.data = bytearray()

@@ -1,7 +1,7 @@
 """`LogReader`: the messages that logs of nodes have, line by line.
 
-It knows lightningd's and the embedded node's lines, LND's, the objects of ``oddwire run --json``, and, where it is asked for, hex in any
-line.
+It knows lightningd's and the embedded node's lines, LND's, the objects of ``oddwire run --json``, and, where it is
+asked for, hex in any line.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Direction = Literal["in", "out", ""]
 
 
 class Logged(NamedTuple):
-    """A message in a log. ``time`` is as it stands there, of an event seconds since 1970; ``peer`` is a node id in hex. Each is
-    empty if the line has none.
+    """A message in a log.
 
-    ``payload`` is None where the log only says that there was a message, of ``type_id`` or with ``name``.
+    ``time`` is as it stands there, of an event seconds since 1970; ``peer`` is a node id in hex. Each is empty if the
+    line has none. ``payload`` is None where the log only says that there was a message, of ``type_id`` or ``name``.
     """
 
     time: str
@@ -36,12 +36,14 @@ class Logged(NamedTuple):
 _TIME = r"(?P<time>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?)?\s*"
 _PEER = r"(?P<peer>0[23][0-9a-f]{64})"
 _IO: Final = re.compile(rf"{_TIME}{_PEER}-[\w-]+: .*?\[(?P<way>IN|OUT)\] (?P<hex>[0-9a-f]*)\s*$")
-_SEEN: Final = re.compile(rf"{_TIME}[A-Z]+ +{_PEER}-[\w-]+: peer_(?P<way>in|out) (?:UNKNOWN (?P<type>\d+)|WIRE_(?P<name>\w+))")
+_SEEN: Final = re.compile(
+    rf"{_TIME}[A-Z]+ +{_PEER}-[\w-]+: peer_(?P<way>in|out) (?:UNKNOWN (?P<type>\d+)|WIRE_(?P<name>\w+))"
+)
 _EVEN: Final = re.compile(rf"{_TIME}[A-Z]+ +(?:{_PEER}-)?[\w-]+: Invalid unknown even msg (?P<hex>[0-9a-f]+)\s*$")
 _ANY: Final = re.compile(r"(?<![0-9A-Za-z])(?:0[xX])?(?P<hex>(?:[0-9a-fA-F]{2}){2,})(?![0-9A-Za-z])")
 _NODE_ID: Final = re.compile(r"0[23][0-9a-fA-F]{64}")
 _INTERNAL: Final = "083f"
-"""lightningd logs its word to connectd that a custom message is handled, this type and the peer's id, as if it came in."""
+"""What lightningd tells its connectd when a custom message is handled: logged as if it came in, the peer's id in it."""
 
 
 class LogReader:
@@ -76,7 +78,7 @@ class LogReader:
         yield from (Logged(*one) for one in self._lnd.end())
 
     def _io(self, line: str) -> Iterator[Logged]:
-        """lightningd, at log level io."""
+        """Yield what lightningd has at level io."""
         found = _IO.match(line)
         if found is None or len(found["hex"]) % 2:
             return
@@ -86,7 +88,7 @@ class LogReader:
             yield Logged(found["time"] or "", way, found["peer"], bytes.fromhex(found["hex"]))
 
     def _seen(self, line: str) -> Iterator[Logged]:
-        """lightningd, at log level debug: there was a message, and of which type; not with the bytes of level io beside it."""
+        """Yield what lightningd has at level debug: that there was a message; none if level io has its bytes, too."""
         found = _SEEN.match(line)
         if found is None or self._has_io:
             return
@@ -98,7 +100,7 @@ class LogReader:
 
 
 def _event(line: str) -> Iterator[Logged]:
-    """An event of ``oddwire run --json``, or of any other command."""
+    """Yield what an event of ``oddwire run --json`` has, or of another command."""
     try:
         event: Any = json.loads(line)
     except (ValueError, RecursionError):
@@ -116,7 +118,7 @@ def _event(line: str) -> Iterator[Logged]:
 
 
 def _any(line: str) -> Iterator[Logged]:
-    """The longest hex in a line that is no node id."""
+    """Yield the longest hex in a line that is no node id."""
     found = [match["hex"] for match in _ANY.finditer(line) if not _NODE_ID.fullmatch(match["hex"])]
     if found:
         ids = [match["hex"].lower() for match in _ANY.finditer(line) if _NODE_ID.fullmatch(match["hex"])]

@@ -26,8 +26,8 @@ _DEEPEST: Final = 100
 def note_msgpack(kind: Kind, payload: bytes, trail: Trail, at: int) -> None:
     """Note what the msgpack in a payload from ``at`` on says, which should be a value of ``kind``.
 
-    Raises `DecodeError` where it is no msgpack, with all noted that was read before. Values that are not of their kind are
-    noted as they are.
+    Raises `DecodeError` where it is no msgpack, with all noted that was read before. Values that are not of their kind
+    are noted as they are.
     """
     end = _Walker(payload, trail, at).value(kind, at, "$", 0)
     if end != len(payload):
@@ -118,7 +118,7 @@ class _Walker:
         return None if variant is None else variant.record
 
     def _last_of_each(self, item: Item) -> dict[Any, int]:
-        """Return the offset of each key of a map, the last of one that comes twice, as far as the map is well-formed."""
+        """Return the offset of each key of a map, the last of one that comes twice, up to where it is malformed."""
         found: dict[Any, int] = {}
         at = item.start
         with contextlib.suppress(MalformedMessage):

@@ -26,9 +26,10 @@ Role = Literal["type", "group", "value", "count", "tag", "syntax", "ignored", "u
 """What bytes are for.
 
 ``type`` are the two that a payload starts with; ``value`` is the value of a field; a ``group`` has others in it: a
-subtype, a list, a TLV record, a message inside another; ``count`` is a length, a size, or a flag that says whether there is a
-value; ``tag`` the type and length of a TLV record, or what tells the members of a union apart; ``syntax`` the format's
-own, brackets and keys; ``ignored`` is what a reader skips, such as unknown records; ``unread`` what follows an error.
+subtype, a list, a TLV record, a message inside another; ``count`` is a length, a size, or a flag that says whether
+there is a value; ``tag`` the type and length of a TLV record, or what tells the members of a union apart; ``syntax``
+the format's own, brackets and keys; ``ignored`` is what a reader skips, such as unknown records; ``unread`` what
+follows an error.
 """
 
 
@@ -36,9 +37,9 @@ class Span(NamedTuple):
     """``length`` bytes of a payload from ``offset`` on, and what they say.
 
     ``path`` is that of the value they belong to, as in errors: ``$.orders[2].price``; that of a value's length is the
-    value's. ``label`` names the kind: ``u64``, ``str``, ``TLV 3``. ``value`` is the Python value as in the decoded message,
-    `NOTHING` for a span without one; ``shown`` is its text, shortened; ``note`` says more in words. ``parts`` are spans within it, in order.
-    Those of a span that has any cover it.
+    value's. ``label`` names the kind: ``u64``, ``str``, ``TLV 3``. ``value`` is the Python value as in the decoded
+    message, `NOTHING` for a span without one; ``shown`` is its text, shortened; ``note`` says more in words. ``parts``
+    are the spans that it is made of, in order, if there are any.
     """
 
     role: Role
@@ -78,7 +79,7 @@ class _Open:
     __slots__ = ("at", "label", "parts", "path", "role")
 
     def __init__(self, role: Role, path: str, at: int, label: str) -> None:
-        self.role = role
+        self.role: Role = role
         self.path = path
         self.at = at
         self.label = label
@@ -117,7 +118,9 @@ class Trail:
         """Note a span in the one that is open."""
         self._around[-1].parts.append(span)
 
-    def leaf(self, role: Role, path: str, at: int, stop: int, label: str = "", value: Any = NOTHING, shown: str = "") -> None:
+    def leaf(
+        self, role: Role, path: str, at: int, stop: int, label: str = "", value: Any = NOTHING, shown: str = ""
+    ) -> None:
         """Note a span without parts."""
         self.add(Span(role, path, at, stop - at, label, value, shown))
 
@@ -146,7 +149,7 @@ class Trail:
         parts[0] = parts[0]._replace(role=role, label=label)
 
     def unwind(self, depth: int = 0) -> None:
-        """Close what an error left open, down to ``depth``, at what was read of it; what nothing was read of is not noted."""
+        """Close what an error left open, down to ``depth``, at what was read of it; without that, it is not noted."""
         while self.depth > depth:
             opened = self._around.pop()
             if opened.parts:

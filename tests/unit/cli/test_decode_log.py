@@ -36,7 +36,9 @@ Run = Callable[..., tuple[bool, list[str], str]]
 def run(tmp_path: Path) -> Run:
     """Decode a log: whether all of it was, the lines of stdout, and stderr."""
 
-    def call(*lines: str, as_json: bool = False, path: Path | None = None, **options: Any) -> tuple[bool, list[str], str]:
+    def call(
+        *lines: str, as_json: bool = False, path: Path | None = None, **options: Any
+    ) -> tuple[bool, list[str], str]:
         log = path or tmp_path / "log"
         if path is None:
             log.write_text("\n".join(lines) + "\n")

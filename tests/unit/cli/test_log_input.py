@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from collections.abc import Callable, Iterator
@@ -31,12 +32,9 @@ def followed(log: Path, *steps: Callable[[], object]) -> Iterator[str]:
 
 
 def taken(lines: Iterator[str]) -> list[str]:
-    found = []
-    try:
-        for line in lines:
-            found.append(line)
-    except EOFError:
-        return found
+    found: list[str] = []
+    with contextlib.suppress(EOFError):
+        found.extend(lines)
     return found
 
 

@@ -6,13 +6,13 @@ import zlib
 from typing import Annotated, Any
 
 import pytest
+from tests.support.explaining import check_explanation
 
 from oddwire import Message, message, u8, u16, u64
 from oddwire.codecs import TYPE_ID, Codec, Plan, WrappedCodec, enveloped
 from oddwire.decoding import Explanation, Lexicon, explain, explain_as
 from oddwire.errors import MalformedMessage, UnknownMessage
 from oddwire.schema import Schema, counted, field, flag, subtype, validates
-from tests.support.explaining import check_explanation
 
 
 def known(*messages: type[Message], codecs: tuple[Codec, ...] = ()) -> Lexicon:
@@ -123,7 +123,9 @@ def test_of_a_key_that_comes_twice_the_last_one_counts() -> None:
 def test_msgpack_that_is_cut_off_or_deep() -> None:
     told = explain(PACKED[:31], known(Packed))
     assert [path for path, *_ in places(told)] == ["$.orders[0].price", "$.names['a']"]
-    deep = explain(bytes.fromhex("8c03 83 a66f7264657273 90 a56e616d6573 80 a3616e79") + b"\x91" * 500 + b"\x01", known(Packed))
+    deep = explain(
+        bytes.fromhex("8c03 83 a66f7264657273 90 a56e616d6573 80 a3616e79") + b"\x91" * 500 + b"\x01", known(Packed)
+    )
     assert isinstance(deep.error, MalformedMessage)
     check_explanation(deep)
 
@@ -294,7 +296,9 @@ def test_all_owners_of_a_type_read_it() -> None:
 
 
 def test_features_chains_and_texts_have_notes() -> None:
-    init = explain(bytes.fromhex("0010 0000 0001 02 01 20 06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f"))
+    init = explain(
+        bytes.fromhex("0010 0000 0001 02 01 20 06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f")
+    )
     notes = {span.path: span.note for span in init.values()}
     assert notes["$.features"] == "option_data_loss_protect (1)"
     assert notes["$.tlvs.networks.chains[0]"] == "regtest"

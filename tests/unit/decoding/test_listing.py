@@ -46,7 +46,10 @@ def test_a_dump_marks_the_wrong_bytes() -> None:
 
 
 def test_a_dump_marks_the_place_behind_the_last_byte() -> None:
-    assert [*dump_of(b"ab", (2, 0))] == ["     0  61 62                                            ab", "              ^^"]
+    assert [*dump_of(b"ab", (2, 0))] == [
+        "     0  61 62                                            ab",
+        "              ^^",
+    ]
     assert [*dump_of(bytes(16), (16, 0))][-2:] == ["    16", "        ^^"]
 
 

@@ -50,7 +50,12 @@ def test_a_group_with_a_value_is_one_value() -> None:
 def test_shifted_spans_are_in_another_payload() -> None:
     inner = Span("group", "$.a", 2, 2, parts=(Span("value", "$.a.b", 2, 2),))
     moved = shifted(inner, 10, "$.content")
-    assert (moved.path, moved.offset, moved.parts[0].path, moved.parts[0].offset) == ("$.content.a", 12, "$.content.a.b", 12)
+    assert (moved.path, moved.offset, moved.parts[0].path, moved.parts[0].offset) == (
+        "$.content.a",
+        12,
+        "$.content.a.b",
+        12,
+    )
 
 
 def test_composed_kinds_have_values_with_paths_of_their_own() -> None:
