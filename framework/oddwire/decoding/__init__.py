@@ -7,11 +7,11 @@ For tools that show messages: ``oddwire decode`` and ``oddwire monitor`` are mad
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from oddwire.decoding.explanation import (
-        Explanation as Explanation,
+    from oddwire.decoding.explaining import (
         explain as explain,
         explain_as as explain_as,
     )
+    from oddwire.decoding.explanation import Explanation as Explanation
     from oddwire.decoding.lexicon import (
         Entry as Entry,
         Lexicon as Lexicon,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from oddwire.decoding.explanation import Explanation, begun, explain, wrong_bytes
+from oddwire.decoding.explanation import Explanation, begun, wrong_bytes
 from oddwire.decoding.frame_spans import note_frame
-from oddwire.decoding.lexicon import Lexicon
 from oddwire.decoding.spans import Span, shifted
 from oddwire.errors import DecodeError, UnknownMessage
 from oddwire.session.constants import SESSION_TYPE
@@ -20,8 +20,8 @@ _KINDS: Final = frozenset(FrameType)
 _SCOPES: Final = frozenset(Scope)
 
 
-def explain_frame(payload: bytes, lexicon: Lexicon) -> Explanation:
-    """Return what a payload of type 49373 says: never raises. A message inside it is explained, too."""
+def explain_frame(payload: bytes, explain: Callable[[bytes], Explanation]) -> Explanation:
+    """Return what a payload of type 49373 says: never raises. A message inside it is explained by ``explain``."""
     frame: Frame | None = None
     error: DecodeError | None = None
     try:
@@ -39,7 +39,7 @@ def explain_frame(payload: bytes, lexicon: Lexicon) -> Explanation:
     inside: tuple[Explanation, ...] = ()
     content = None if frame is None else _content_of(frame)
     if content is not None:
-        inside = (explain(content, lexicon),)
+        inside = (explain(content),)
         spans = tuple(_carrying(span, inside[0]) for span in spans)
     return Explanation(
         payload=payload,

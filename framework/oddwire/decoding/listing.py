@@ -12,7 +12,7 @@ from oddwire.printable import printable
 
 __all__ = ["Row", "dump_of", "rows_of"]
 
-MOST: Final = 16
+_MOST: Final = 16
 """Bytes in a row; of more, the first and their number."""
 
 _STEPS: Final = re.compile(r"\.[^.\[]+|\[[^\]]*\]")
@@ -135,4 +135,4 @@ def _row(explanation: Explanation, span: Span, before: tuple[Span, ...], own: tu
 
 
 def _hex(data: bytes) -> str:
-    return data.hex() if len(data) <= MOST else f"{data[:MOST].hex()}…"
+    return data.hex() if len(data) <= _MOST else f"{data[:_MOST].hex()}…"

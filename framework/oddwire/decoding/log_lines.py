@@ -15,7 +15,7 @@ from oddwire.decoding.lnd_lines import LndReader
 
 __all__ = ["LogReader", "Logged"]
 
-Direction = Literal["in", "out", ""]
+_Direction = Literal["in", "out", ""]
 
 
 class Logged(NamedTuple):
@@ -26,7 +26,7 @@ class Logged(NamedTuple):
     """
 
     time: str
-    direction: Direction
+    direction: _Direction
     peer: str
     payload: bytes | None
     type_id: int | None = None
@@ -84,7 +84,7 @@ class LogReader:
             return
         self._has_io = True
         if found["hex"] != _INTERNAL + found["peer"]:
-            way: Direction = "in" if found["way"] == "IN" else "out"
+            way: _Direction = "in" if found["way"] == "IN" else "out"
             yield Logged(found["time"] or "", way, found["peer"], bytes.fromhex(found["hex"]))
 
     def _seen(self, line: str) -> Iterator[Logged]:
@@ -92,7 +92,7 @@ class LogReader:
         found = _SEEN.match(line)
         if found is None or self._has_io:
             return
-        way: Direction = "in" if found["way"] == "in" else "out"
+        way: _Direction = "in" if found["way"] == "in" else "out"
         type_id = None if found["type"] is None else int(found["type"])
         if type_id != int(_INTERNAL, 16):
             name = "" if found["name"] is None else found["name"].lower()

@@ -113,8 +113,8 @@ class Folder(Message):
 
 
 def test_an_offset_takes_steps_by_the_number_of_values_however_deep_it_is(monkeypatch):
-    step, steps = scanning._item, []
-    monkeypatch.setattr(scanning, "_item", lambda *arguments: steps.append(1) or step(*arguments))
+    step, steps = scanning.read_header, []
+    monkeypatch.setattr(scanning, "read_header", lambda *arguments: steps.append(1) or step(*arguments))
     for levels in (1, 30):
         values, node = 4 + 40 * 101, {"z": [[None] * 100] * 40, "size": "x"}
         for _ in range(levels):

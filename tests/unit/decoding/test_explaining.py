@@ -1,4 +1,4 @@
-"""oddwire.decoding.explanation, and with it the readers of each codec's bytes."""
+"""oddwire.decoding.explaining, and with it the readers of each codec's bytes."""
 
 from __future__ import annotations
 
