@@ -37,7 +37,7 @@ def check(entry: Entry, payload: bytes) -> None:
         check_message(told, message)
 
 
-@settings(max_examples=5)
+@settings(max_examples=4)
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 @given(data=st.data())
 def test_messages_of_known_protocols(entry: Entry, data: st.DataObject) -> None:
@@ -47,7 +47,7 @@ def test_messages_of_known_protocols(entry: Entry, data: st.DataObject) -> None:
     check(entry, payload[:2] + mutate(dice, [payload[2:]]))
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @pytest.mark.parametrize("name", SAMPLES)
 @given(data=st.data())
 def test_messages_with_all_kinds_of_fields(name: str, data: st.DataObject) -> None:
@@ -61,7 +61,7 @@ def test_messages_with_all_kinds_of_fields(name: str, data: st.DataObject) -> No
         check(entry, payload[:2] + mutate(dice, [payload[2:]]))
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_bytes(data: st.DataObject) -> None:
     dice = data.draw(st.randoms(use_true_random=False))
