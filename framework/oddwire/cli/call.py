@@ -30,6 +30,7 @@ program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 # Digits longer than this are an id or hex, not a number
 _LONGEST_NUMBER = 18
+_TARGETS: Final = ("data_dir", "wanted", "lightning_dir", "network", "rpc_file")
 _OF_NODES: Final = ("--lightning-dir", "--network")
 _NO_RUN: Final = "; and no 'oddwire run' of yours is running"
 _MOMENT = 2.0  # seconds to wait for the list of methods
@@ -83,15 +84,10 @@ def _command(
     except ValueError as error:
         printer.failure(str(error))
         raise typer.Exit(USAGE) from None
+    target = _target(context)
     try:
-        _check_target(
-            data_dir=data_dir, program=wanted, lightning_dir=lightning_dir, network=network, rpc_file=rpc_file
-        )
-        path = asyncio.run(
-            find_program(
-                data_dir=data_dir, program=wanted, lightning_dir=lightning_dir, network=network, rpc_file=rpc_file
-            )
-        )
+        _check_target(**target)
+        path = asyncio.run(find_program(**target))
     except CommandFailure as failure:
         printer.failure(str(failure))
         raise typer.Exit(failure.code) from None
@@ -103,7 +99,7 @@ def _command(
             printer.failure(f"did you mean {similar}?")
         raise typer.Exit(FAILED) from None
     except (DefinitionError, TransportError) as error:
-        alone = not (data_dir or wanted or lightning_dir or network or rpc_file)
+        alone = not any(target.values())
         printer.failure(f"{error}{_elsewhere(path)}{_NO_RUN if alone and not path.exists() else ''}")
         raise typer.Exit(USAGE) from None
     except TimeoutError:
@@ -133,6 +129,20 @@ async def _similar(path: Path, method: str) -> str:
     except (OddwireError, TimeoutError, TypeError, KeyError):
         return ""
     return (*difflib.get_close_matches(method, names, 1), "")[0]
+
+
+def _target(context: typer.Context) -> dict[str, Any]:
+    """Return the options that say which program is meant.
+
+    If there is one on the command line, those of the environment do not count; of these, the first of `_TARGETS` does.
+    """
+    values = {name: context.params[name] for name in _TARGETS}
+    typed = [name for name in _TARGETS if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if not typed:
+        given = [name for name in _TARGETS if values[name] is not None]
+        typed = given[:1] if given[:1] == ["data_dir"] else given
+    found = {name: value if name in typed else None for name, value in values.items()}
+    return {"program" if name == "wanted" else name: value for name, value in found.items()}
 
 
 def _check_target(**given: Any) -> None:

@@ -14,6 +14,7 @@ import typer
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import no_extension
 from oddwire.cli.standard_streams import ready_streams
+from oddwire.cli.variables import source_of
 from oddwire.printable import indented, printable
 
 __all__ = ["run_program"]
@@ -52,7 +53,7 @@ def _show(error: Any, *, as_json: bool) -> None:
         printer.failure(no_extension(context.command.name))
         printer.close()
         return
-    text = error.format_message()
+    text = error.format_message() + source_of(error)
     if type(error).__name__ != "NoArgsIsHelpError":  # whose text is the help
         text = printable(text)
         error.format_message = lambda: text

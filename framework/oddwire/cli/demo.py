@@ -31,6 +31,7 @@ from oddwire.cli.exit import CommandFailure
 from oddwire.cli.reporter import log_to
 from oddwire.cli.running import execute
 from oddwire.cli.shutdown import on_abandon
+from oddwire.cli.variables import without_options
 from oddwire.durations import duration
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.schema import Schema
@@ -98,7 +99,13 @@ class _Bob:
         pipe = asyncio.subprocess.PIPE
         program = (sys.executable, "-m", "oddwire.cli.main")
         process = await asyncio.create_subprocess_exec(
-            *program, *_BOB, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, limit=_LINE_LIMIT
+            *program,
+            *_BOB,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=asyncio.subprocess.DEVNULL,
+            limit=_LINE_LIMIT,
+            env=without_options({**os.environ}),
         )
         return cls(process, ledger)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,8 @@ from oddwire.cli.events import Printer, json_line
 from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.node_options import DEFAULT_DIR, LightningDir, NodeNetwork, expanded
 from oddwire.cli.running import execute
-from oddwire.cli.shared_options import ConnectTimeout, Json, Proxy, Uvloop
+from oddwire.cli.settings import Settings, show_settings
+from oddwire.cli.shared_options import Config, ConnectTimeout, Json, Proxy, ShowConfig, Uvloop
 from oddwire.cli.shell_words import as_typed
 from oddwire.cli.shutdown import on_abandon, on_hangup, on_stop
 from oddwire.cli.standard_streams import command_stdout
@@ -80,6 +82,8 @@ def _command(
     ] = None,
     as_json: Json = False,
     uvloop: Uvloop = False,
+    config: Config = None,
+    show_config: ShowConfig = False,
 ) -> None:
     """Run a node for plugins: lightningd's interfaces, without bitcoind.
 
@@ -87,7 +91,21 @@ def _command(
     """
     printer = Printer(as_json, stdout=command_stdout(as_json))
 
+    settings = Settings(context, os.environ)
+
     async def serve() -> int:
+        try:
+            return await try_to_serve()
+        except CommandFailure as failure:
+            raise CommandFailure(settings.explain(str(failure)), failure.code) from failure
+
+    async def try_to_serve() -> int:
+        plugin_options = settings.of_plugins(read_plugin_options(context.args))
+        for text in settings.unread():
+            printer.remark(f"warning: {text}")
+        if show_config:
+            show_settings(settings, printer)
+            return 0
         with _log(log_level, log_file) as log:
             try:
                 node = Node(
@@ -100,7 +118,7 @@ def _command(
                     plugin_dirs=plugin_dir or (),
                     important_plugins=important_plugin or (),
                     disabled_plugins=disable_plugin or (),
-                    plugin_options=read_plugin_options(context.args),
+                    plugin_options=plugin_options,
                     proxy=proxy,
                     limits=fit_limits(Bolt8Limits(connect_timeout=connect_timeout)),
                     log=log,

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from typer.core import TyperCommand, TyperGroup
 
+from oddwire.cli.variables import name_variables
+
 __all__ = ["Command", "Group"]
 
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -35,6 +37,7 @@ class Group(TyperGroup):
 
 
 def _reading_plainly(parameters: list[Any]) -> list[Any]:
+    name_variables(parameters)
     for parameter in parameters:
         typers = getattr(parameter, "get_runtime_param", None)  # absent from a typer that does without pydantic
         if typers is not None and not isinstance(typers, _PlainFirst):

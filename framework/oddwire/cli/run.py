@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from warnings import WarningMessage
 
 import typer
@@ -20,16 +21,31 @@ from oddwire.app.program_socket import RunSocket
 from oddwire.app.programs.claims import program_number
 from oddwire.cli.applications import call_when_broken, loading, make_app, make_transport, start
 from oddwire.cli.command_line import run_program
+from oddwire.cli.config_file import EXTENSIONS
 from oddwire.cli.console import Console
 from oddwire.cli.descriptors import fit_limits
 from oddwire.cli.environment import prepare
 from oddwire.cli.events import Event, Printer
+from oddwire.cli.exit import USAGE, CommandFailure, no_extension
 from oddwire.cli.extension_options import own_options, read_extras
 from oddwire.cli.keyfile import sole_use
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.run_arguments import RunCommand, caught_warnings
 from oddwire.cli.running import execute
-from oddwire.cli.shared_options import Connect, ConnectTimeout, DataDir, Json, Listen, Network, Proxy, Uvloop, Verbose
+from oddwire.cli.settings import Settings, show_settings
+from oddwire.cli.shared_options import (
+    Config,
+    Connect,
+    ConnectTimeout,
+    DataDir,
+    Json,
+    Listen,
+    Network,
+    Proxy,
+    ShowConfig,
+    Uvloop,
+    Verbose,
+)
 from oddwire.cli.shutdown import on_stop
 from oddwire.cli.standard_streams import command_stdout
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
@@ -54,6 +70,8 @@ class _RunOptions:
     network: str
     proxy: str | None
     connect_timeout: float | None
+    settings: Settings
+    show_config: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +112,15 @@ class _WhenConnected:
 def _command(
     context: typer.Context,
     extensions: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="EXT... [--OPTION VALUE]...",
+            envvar="ODDWIRE_EXTENSIONS",
+            show_envvar=False,
             help="Installed extensions, paths of .py files or packages, or MODULE:NAME; then options these have: "
             "oddwire run EXT --help shows them.",
         ),
-    ],
+    ] = None,
     listen: Listen = None,
     connect: Connect = None,
     data_dir: DataDir = None,
@@ -110,6 +130,8 @@ def _command(
     json: Json = False,
     verbose: Verbose = False,
     uvloop: Uvloop = False,
+    config: Config = None,
+    show_config: ShowConfig = False,
 ) -> None:
     """Run extensions on a Lightning node of their own.
 
@@ -122,8 +144,14 @@ def _command(
         network=network,
         proxy=proxy,
         connect_timeout=connect_timeout,
+        settings=Settings(context, os.environ),
+        show_config=show_config,
     )
-    program = _Program(arguments=extensions, own=own_options(context.command.params), warnings=caught_warnings(context))
+    program = _Program(
+        arguments=_with_extensions(extensions or [], options.settings),
+        own=own_options(context.command.params),
+        warnings=caught_warnings(context),
+    )
     raise typer.Exit(_run(program, options, json, verbose, uvloop))
 
 
@@ -146,6 +174,8 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
         json: Json = False,
         verbose: Verbose = False,
         uvloop: Uvloop = False,
+        config: Config = None,
+        show_config: ShowConfig = False,
     ) -> None:
         options = _RunOptions(
             listen=listen or (),
@@ -154,6 +184,8 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
             network=network,
             proxy=proxy,
             connect_timeout=connect_timeout,
+            settings=Settings(context, os.environ),
+            show_config=show_config,
         )
         program = _Program(
             extension=extension,
@@ -174,7 +206,30 @@ def _run(program: _Program, options: _RunOptions, as_json: bool, verbose: bool, 
     return execute(lambda: _serve(program, options, printer), printer, uvloop=uvloop)
 
 
+def _with_extensions(arguments: Sequence[str], settings: Settings) -> list[str]:
+    """Return the arguments with the extensions of the environment or the file, if the command line names none."""
+    if not arguments or arguments[0].startswith("-"):
+        elsewhere = os.environ.get("ODDWIRE_EXTENSIONS", "").split()
+        if not elsewhere and settings.config is not None:
+            elsewhere = [*settings.config.own.get(EXTENSIONS, ())]
+        arguments = [*elsewhere, *arguments]
+    return [*arguments]
+
+
 async def _serve(program: _Program, options: _RunOptions, printer: Printer) -> int:
+    try:
+        return await _try_to_serve(program, options, printer)
+    except CommandFailure as failure:
+        raise CommandFailure(options.settings.explain(str(failure)), failure.code) from failure
+
+
+async def _try_to_serve(program: _Program, options: _RunOptions, printer: Printer) -> int:
+    if program.extension is None and not any(not each.startswith("-") for each in program.arguments[:1]):
+        raise CommandFailure(no_extension("run"), USAGE)
+    if options.show_config:
+        _load(program, options, printer)
+        show_settings(options.settings, printer)
+        return 0
     transport = make_transport(
         data_dir=options.data_dir,
         listen=options.listen,
@@ -188,8 +243,8 @@ async def _serve(program: _Program, options: _RunOptions, printer: Printer) -> i
     return 0
 
 
-async def _serve_on(transport: Bolt8Transport, program: _Program, options: _RunOptions, printer: Printer) -> None:
-    waiting = [_WhenConnected(printer)] if options.connect else []
+def _load(program: _Program, options: _RunOptions, printer: Printer) -> tuple[PluginManager, dict[str, Any]]:
+    """Load the extensions. Return them, and the values of their options from wherever they are said."""
     plugins = PluginManager()
     plugins.register(Reporter(printer))
     with loading(printer):
@@ -198,9 +253,16 @@ async def _serve_on(transport: Bolt8Transport, program: _Program, options: _RunO
         for warning in program.warnings:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         given = read_extras(program.arguments, plugins, program.own, loads=program.extension is None)
-    plugins.register(RunSocket(options.data_dir))
-    for text in plugins.warnings():
+        given = options.settings.fill(given, plugins)
+    for text in (*plugins.warnings(), *options.settings.unread()):
         printer.remark(f"warning: {text}")
+    return plugins, given
+
+
+async def _serve_on(transport: Bolt8Transport, program: _Program, options: _RunOptions, printer: Printer) -> None:
+    waiting = [_WhenConnected(printer)] if options.connect else []
+    plugins, given = _load(program, options, printer)
+    plugins.register(RunSocket(options.data_dir))
     # A node without a directory has a new key each time, so its store need not outlive the process
     store: str | Path = ":memory:"
     number = None

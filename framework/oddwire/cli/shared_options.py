@@ -7,7 +7,21 @@ from typing import Annotated, Final
 
 import typer
 
-__all__ = ["Connect", "ConnectTimeout", "DataDir", "Json", "Listen", "Network", "Proxy", "Uvloop", "Verbose"]
+from oddwire.cli.config_file import use_config
+
+__all__ = [
+    "Config",
+    "Connect",
+    "ConnectTimeout",
+    "DataDir",
+    "Json",
+    "Listen",
+    "Network",
+    "Proxy",
+    "ShowConfig",
+    "Uvloop",
+    "Verbose",
+]
 
 _LONGEST: Final = 1e9  # seconds; event loops refuse much longer timers
 
@@ -51,3 +65,14 @@ Proxy = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, on stderr.")]
 Uvloop = Annotated[bool, typer.Option("--uvloop", help="Run on uvloop, which has to be installed.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        is_eager=True,
+        callback=use_config,
+        help="Read options from this TOML file; the command line and ODDWIRE_* in the environment come before it.",
+    ),
+]
+ShowConfig = Annotated[bool, typer.Option("--show-config", help="Show what is in force, and from where, and end.")]
