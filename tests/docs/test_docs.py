@@ -10,7 +10,8 @@ A document is a story, run from top to bottom in a folder of its own, word for w
 - ``text typed`` blocks are typed at the command that was started last, when it is connected.
 - A ``text`` block right after one of these is what should be printed: every line of it, in that order, whatever else
   there is.
-- ``js`` blocks are not run: tests/interop has programs of the same kind.
+- ``js`` blocks are not run: tests/interop has programs of the same kind. Nor are ``ini`` and ``dockerfile`` blocks:
+  tests/docs/test_running.py looks at those of running.md.
 """
 
 from __future__ import annotations
@@ -140,7 +141,9 @@ class Story:
     async def tell(self, block: Block) -> None:
         match block.language:
             case "python" | "toml" if block.name:
-                (self.folder / block.name).write_text(block.text)
+                # The port of the document may be taken here
+                text = block.text.replace("127.0.0.1:9735", "127.0.0.1:0") if block.language == "toml" else block.text
+                (self.folder / block.name).write_text(text)
             case "python":
                 self.last = await self._start(sys.executable, "-W", "error", "-c", block.text)
                 assert await self.last.end() == 0, "\n".join(self.last.lines)
@@ -155,7 +158,7 @@ class Story:
             case "text" if block.follows in ("sh", "typed"):
                 assert self.last is not None
                 await self.last.shows(block.text.strip().splitlines())
-            case "text" | "toml" | "json" | "js":
+            case "text" | "toml" | "json" | "js" | "ini" | "dockerfile":
                 pass
             case language:
                 raise AssertionError(f"{block}: a block should be python, sh or text, not {language!r}")
@@ -184,7 +187,10 @@ class Story:
             self._check(words)
             return
         assert words[0] in COMMANDS, f"{words[0]!r} is no command that the docs should need"
-        stays = words[0] == "oddwire" and (words[1] == "node" or bool({"--listen", "--connect"} & set(words)))
+        stays = words[0] == "oddwire" and (
+            words[1] == "node" or bool({"--listen", "--connect", "--config"} & set(words))
+        )
+        stays = stays and "--show-config" not in words
         # The port of the document may be taken here
         self.last = await self._start(
             "/bin/sh", "-c", "exec " + re.sub(r"(?<=[ /])127\.0\.0\.1:973[56]\b", "127.0.0.1:0", line)
@@ -193,7 +199,7 @@ class Story:
             assert await self.last.end() == 0, f"{line}\n" + "\n".join(self.last.lines)
             return
         self.running.append(self.last)
-        if {"--listen", "--addr"} & set(words):
+        if {"--listen", "--addr", "--config"} & set(words):
             pattern = re.compile(r"0[23][0-9a-f]{64}@[\d.:]+")
             self.uri = (await self.last.until(lambda lines: pattern.search("\n".join(lines)), "a URI"))[0]
         elif words[1] == "node":

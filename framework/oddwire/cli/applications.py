@@ -17,6 +17,7 @@ from oddwire.cli.shutdown import importing, watch_over
 from oddwire.errors import DefinitionError, OddwireError
 from oddwire.exit_exceptions import spelled
 from oddwire.log_limits import get_logger
+from oddwire.proto.keys import PrivateKey
 from oddwire.transports.bolt8.limits import Bolt8Limits
 from oddwire.transports.bolt8.transport import Bolt8Transport
 
@@ -33,9 +34,10 @@ def make_transport(
     network: str,
     proxy: str | None,
     limits: Bolt8Limits | None = None,
+    key: PrivateKey | None = None,
 ) -> Bolt8Transport:
-    """Return the embedded node's transport. Raises `CommandFailure`."""
-    key = ephemeral_key() if data_dir is None else load_key(data_dir)
+    """Return the embedded node's transport; without a ``data_dir`` it has ``key``. Raises `CommandFailure`."""
+    key = load_key(data_dir) if data_dir is not None else key or ephemeral_key()
     try:
         return Bolt8Transport(key, listen=listen, connect=connect, network=network, proxy=proxy, limits=limits)
     except ValueError as error:

@@ -12,7 +12,7 @@ from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.shell_words import as_typed
 from oddwire.printable import printable
 
-__all__ = ["describe_options", "own_options", "read_extras", "takes_value"]
+__all__ = ["describe_options", "option_names", "own_options", "read_extras", "takes_value"]
 
 _VALUES: Final = {"string": " TEXT", "int": " INTEGER", "bool": " BOOLEAN", "flag": ""}
 
@@ -64,6 +64,11 @@ def describe_options(plugins: PluginManager) -> str:
     several = len({setting.owner for setting in settings}) > 1
     heading = f"Options of the extension{'s' if several else ''}:"
     return "\n".join(["\b", heading, *map(printable, lines)]) if lines else ""
+
+
+def option_names(plugins: PluginManager) -> list[str]:
+    """Return the names of the loaded extensions' options."""
+    return [*_settings(plugins)]
 
 
 def takes_value(plugins: PluginManager, argument: str) -> bool:

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from oddwire.cli.command_map import GROUPS, commands
 from oddwire.cli.plain_values import Group
@@ -36,6 +37,13 @@ class LazyCommands(Group):
             args = [*args[1:], "--help"]
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return the commands that begin so, and options, without importing any command."""
+        from oddwire.cli.completions import completion  # only the shell asks
+
+        names = [(name, entry.summary) for name, entry in self._entries.items() if name.startswith(incomplete)]
+        return [*(completion(*each) for each in names), *TyperCommand.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands in their groups, without importing any."""
         width = max(map(len, self._entries))
@@ -48,7 +56,6 @@ class LazyCommands(Group):
 
 program = typer.Typer(
     cls=LazyCommands,
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

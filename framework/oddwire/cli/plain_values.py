@@ -38,6 +38,10 @@ class Group(TyperGroup):
 
 def _reading_plainly(parameters: list[Any]) -> list[Any]:
     name_variables(parameters)
+    if "_ODDWIRE_COMPLETE" in os.environ:
+        from oddwire.cli.completions import offer
+
+        offer(parameters)
     for parameter in parameters:
         typers = getattr(parameter, "get_runtime_param", None)  # absent from a typer that does without pydantic
         if typers is not None and not isinstance(typers, _PlainFirst):

@@ -29,6 +29,7 @@ from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import USAGE, CommandFailure, no_extension
 from oddwire.cli.extension_options import own_options, read_extras
 from oddwire.cli.keyfile import sole_use
+from oddwire.cli.reload_link import ReloadLink, reload_link
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.run_arguments import RunCommand, caught_warnings
 from oddwire.cli.running import execute
@@ -42,6 +43,8 @@ from oddwire.cli.shared_options import (
     Listen,
     Network,
     Proxy,
+    Reload,
+    ReloadDir,
     ShowConfig,
     Uvloop,
     Verbose,
@@ -49,6 +52,7 @@ from oddwire.cli.shared_options import (
 from oddwire.cli.shutdown import on_stop
 from oddwire.cli.standard_streams import command_stdout
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
+from oddwire.proto.keys import PrivateKey
 from oddwire.transports.bolt8.limits import Bolt8Limits
 from oddwire.transports.bolt8.transport import Bolt8Transport
 
@@ -72,6 +76,8 @@ class _RunOptions:
     connect_timeout: float | None
     settings: Settings
     show_config: bool
+    reload: bool
+    reload_dir: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +138,8 @@ def _command(
     uvloop: Uvloop = False,
     config: Config = None,
     show_config: ShowConfig = False,
+    reload: Reload = False,
+    reload_dir: ReloadDir = None,
 ) -> None:
     """Run extensions on a Lightning node of their own.
 
@@ -146,6 +154,8 @@ def _command(
         connect_timeout=connect_timeout,
         settings=Settings(context, os.environ),
         show_config=show_config,
+        reload=reload,
+        reload_dir=reload_dir or (),
     )
     program = _Program(
         arguments=_with_extensions(extensions or [], options.settings),
@@ -176,6 +186,8 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
         uvloop: Uvloop = False,
         config: Config = None,
         show_config: ShowConfig = False,
+        reload: Reload = False,
+        reload_dir: ReloadDir = None,
     ) -> None:
         options = _RunOptions(
             listen=listen or (),
@@ -186,6 +198,8 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
             connect_timeout=connect_timeout,
             settings=Settings(context, os.environ),
             show_config=show_config,
+            reload=reload,
+            reload_dir=reload_dir or (),
         )
         program = _Program(
             extension=extension,
@@ -201,9 +215,31 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
 
 
 def _run(program: _Program, options: _RunOptions, as_json: bool, verbose: bool, uvloop: bool) -> int:
+    if options.reload and not options.show_config:
+        return _supervised(program, options)
     printer = Printer(as_json, stdout=command_stdout(as_json))
     log_to(printer, logging.DEBUG if verbose else logging.INFO)
     return execute(lambda: _serve(program, options, printer), printer, uvloop=uvloop)
+
+
+def _supervised(program: _Program, options: _RunOptions) -> int:
+    from oddwire.cli.reload import own_command, supervise, watched_folders  # only authors reload
+
+    printer = Printer()
+    folders = [Path(folder) for folder in options.reload_dir]
+    if program.extension is None:
+        folders += watched_folders(each for each in program.arguments if not each.startswith("-"))
+    else:
+        folders.append(Path(sys.argv[0]).resolve().parent)
+    files = [] if options.settings.config is None else [options.settings.config.path]
+    try:
+        missing = [folder for folder in folders if not folder.is_dir()]
+        if missing:
+            raise CommandFailure(f"--reload-dir {missing[0]}: there is no such folder", USAGE)
+        return supervise(own_command(), folders, files, printer, has_key=options.data_dir is not None)
+    except CommandFailure as failure:
+        printer.failure(str(failure))
+        return failure.code
 
 
 def _with_extensions(arguments: Sequence[str], settings: Settings) -> list[str]:
@@ -230,16 +266,18 @@ async def _try_to_serve(program: _Program, options: _RunOptions, printer: Printe
         _load(program, options, printer)
         show_settings(options.settings, printer)
         return 0
+    link = reload_link()
     transport = make_transport(
         data_dir=options.data_dir,
-        listen=options.listen,
+        key=PrivateKey(bytes.fromhex(link.key)) if link is not None and link.key else None,
+        listen=options.listen if link is None else link.addresses(options.listen),
         connect=options.connect,
         network=options.network,
         proxy=options.proxy,
         limits=fit_limits(Bolt8Limits(connect_timeout=options.connect_timeout)),
     )
     with contextlib.nullcontext() if options.data_dir is None else sole_use(options.data_dir):
-        await _serve_on(transport, program, options, printer)
+        await _serve_on(transport, program, options, printer, link)
     return 0
 
 
@@ -259,7 +297,9 @@ def _load(program: _Program, options: _RunOptions, printer: Printer) -> tuple[Pl
     return plugins, given
 
 
-async def _serve_on(transport: Bolt8Transport, program: _Program, options: _RunOptions, printer: Printer) -> None:
+async def _serve_on(
+    transport: Bolt8Transport, program: _Program, options: _RunOptions, printer: Printer, link: ReloadLink | None
+) -> None:
     waiting = [_WhenConnected(printer)] if options.connect else []
     plugins, given = _load(program, options, printer)
     plugins.register(RunSocket(options.data_dir))
@@ -273,6 +313,9 @@ async def _serve_on(transport: Bolt8Transport, program: _Program, options: _RunO
     call_when_broken(printer, app.stop)
     await start(app)
     on_stop(lambda _: app.stop())
+    if link is not None:
+        link.tell(options.listen, app.uris)
+        link.end_with_it(app.stop)
     if not options.listen and not options.connect:
         printer.remark("neither --listen nor --connect: no peer is reached but those that an extension dials")
     for console in waiting:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from oddwire.app import Extension, PluginManager
 from oddwire.cli.arguments import FOREIGN, OpenCommand
 from oddwire.cli.exit import CommandFailure
-from oddwire.cli.extension_options import describe_options, own_options, read_extras, takes_value
+from oddwire.cli.extension_options import describe_options, option_names, own_options, read_extras, takes_value
 from oddwire.cli.standard_streams import ready_streams, stdout_aside
 from oddwire.errors import DefinitionError
 from oddwire.printable import printable
@@ -31,6 +31,18 @@ class RunCommand(OpenCommand):
         """Load the extensions, and return whether the option is one of theirs that takes a value."""
         plugins, _ = self._load(ctx, args, foreign[:-1])
         return takes_value(plugins, foreign[-1])
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return the options that begin so, also those of installed extensions that are named."""
+        found: list[Any] = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("--"):
+            from oddwire.cli.completions import completion, extension_names  # only the shell asks
+
+            named = [each for each in ctx.meta.get(FOREIGN, ()) if each in extension_names()]  # no file is run for it
+            plugins, _ = self._load(ctx, ("--json",), named)
+            names = [f"--{name}" for name in option_names(plugins)]
+            found += [completion(name) for name in names if name.startswith(incomplete)]
+        return found
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the options of the extensions named in the arguments."""

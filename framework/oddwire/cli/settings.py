@@ -21,6 +21,7 @@ __all__ = ["InForce", "Settings", "show_settings"]
 
 _SECRET: Final = re.compile(r"(^|-)(password|passphrase|secret|token|rune|macaroon|key|seed)(-|$)")
 _LOGIN: Final = re.compile(r"(?<=://)[^/@\s]*(?=@)")
+_NOT_SHOWN: Final = ("help", "reload", "reload-dir", "show-config", "version")
 _HIDDEN: Final = "********"
 _WIDEST: Final = 40  # characters of a value before the next column moves
 _CLOSE: Final = 0.8  # similarity, of 1, from which a variable is taken for a misspelt one
@@ -141,7 +142,11 @@ class Settings:
     def _read_own(self, context: typer.Context) -> Iterator[InForce]:
         for parameter in context.command.params:
             name = long_name(parameter) or (EXTENSIONS if parameter.name == EXTENSIONS else "")
-            if not name or name in ("help", "show-config", "version") or parameter.name not in context.params:
+            if (
+                not name
+                or name in ("help", "show-config", "version", "reload", "reload-dir")
+                or parameter.name not in context.params
+            ):
                 continue
             source = getattr(context.get_parameter_source(parameter.name), "name", "DEFAULT")
             where = _SOURCES.get(source, "default")

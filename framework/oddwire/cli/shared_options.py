@@ -18,6 +18,8 @@ __all__ = [
     "Listen",
     "Network",
     "Proxy",
+    "Reload",
+    "ReloadDir",
     "ShowConfig",
     "Uvloop",
     "Verbose",
@@ -76,3 +78,10 @@ Config = Annotated[
     ),
 ]
 ShowConfig = Annotated[bool, typer.Option("--show-config", help="Show what is in force, and from where, and end.")]
+Reload = Annotated[
+    bool, typer.Option("--reload", help="Start anew when the extensions' Python files change; needs oddwire[reload].")
+]
+ReloadDir = Annotated[
+    list[str] | None,
+    typer.Option("--reload-dir", metavar="DIR", help="With --reload, watch this folder too; may be repeated."),
+]

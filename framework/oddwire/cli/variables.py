@@ -9,7 +9,7 @@ __all__ = ["PREFIX", "long_name", "name_variables", "source_of", "variable", "wi
 PREFIX: Final = "ODDWIRE_"
 """What the names of all variables begin with."""
 
-_NONE: Final = ("help", "version")
+_NONE: Final = ("help", "install-completion", "show-completion", "version")
 _NOT_OPTIONS: Final = ("ODDWIRE_MAX_DOCUMENT",)
 
 
