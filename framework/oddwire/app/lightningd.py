@@ -65,8 +65,10 @@ def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | N
     to be the last call of a program: nothing should be written to stdout before.
 
     ``receive`` is how the node passes messages on: by its notification, which lightningd v24.02 and later have and
-    which is the default there, or by its hook. Raises `ExtensionError` for anything else, and `SystemExit` if no node
-    started this process.
+    which is the default there, or by its hook. Raises `ExtensionError` for anything else.
+
+    If no node started this process, it loads the extensions, says on stderr how they are run, and exits with 0; with 1
+    and the reason if they cannot be loaded. This is the trial that reckless makes of a plugin before it installs it.
 
     SIGTERM, SIGINT, ``plugin stop`` and the end of the node stop the application: handlers have two seconds. After
     4.5 seconds the kernel ends the process, even if a handler blocks it.
@@ -75,8 +77,7 @@ def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | N
     if receive not in (None, "hook", "notification"):
         raise ExtensionError(f"run_plugin() takes receive='hook' or 'notification', not {receive!r:.200}")
     if not is_hosted():
-        path = os.path.abspath(sys.argv[0])  # noqa: PTH100 - pathlib takes its time to load
-        sys.exit(printable(f"{sys.argv[0]} is a plugin: lightningd --plugin={path} runs it"))
+        _try_alone(extensions)
     from oddwire.transports.cln.early_manifest import EarlyManifest
     from oddwire.transports.cln.stdio_capture import take_stdio
 
@@ -109,6 +110,20 @@ def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | N
         transport.finish()
         stdio.release()
     sys.exit(host.code)
+
+
+def _try_alone(extensions: Sequence[object]) -> NoReturn:
+    """Load extensions without a node, and exit: with 0 and how they are run, or with the reason why they are not."""
+    program, path = sys.argv[0], os.path.abspath(sys.argv[0])  # noqa: PTH100 - pathlib takes its time to load
+    loaded = _load(_OpenedTransport(), extensions)
+    if isinstance(loaded, LoadedPlugins):
+        print(printable(f"{program} is a plugin: lightningd --plugin={path} runs it"), file=sys.stderr)  # noqa: T201
+        sys.exit(0)
+    from oddwire.app.application import reason_of
+
+    if not isinstance(loaded, OddwireError):
+        raise loaded
+    sys.exit(printable(f"{program} is a plugin that cannot be loaded: {reason_of(loaded)}"))
 
 
 def store_name(program: str) -> str:
