@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import email
-import os
-import shutil
-import subprocess
 import sys
 import sysconfig
 import tomllib
@@ -15,30 +12,16 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from tests.support.wheels import PIP, built_wheel, run
 
 ROOT = Path(__file__).parents[1]
 EXTENSIONS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["oddwire.extensions"]
 NEIGHBOUR = "from oddwire import Extension\nfrom echo import NAME\nextension = Extension(NAME, version='1.0')\n"
 
 
-def run(*command: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert result.returncode == code, result.stdout + result.stderr
-    return result
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in ("framework", "extensions"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", target, source, cwd=target)
-    [made] = target.glob("*.whl")
-    return made
+    return built_wheel(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +29,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with the wheel; what it depends on is taken from the one of the tests."""
     folder = tmp_path_factory.mktemp("environment") / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=wheel.parent)
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", folder / "bin" / "python"]
-    run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=wheel.parent)
+    run(*PIP, "--python", folder / "bin" / "python", "install", "--no-deps", "--no-index", wheel, cwd=wheel.parent)
     [packages] = folder.glob("lib/python*/site-packages")
     # A line in a .pth file adds the folder, and does not read the .pth files in it, of which one is oddwire in place
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -68,7 +50,7 @@ def test_there_are_two_packages_in_it(wheel: Path) -> None:
     data = {
         path.relative_to(ROOT / "framework").as_posix()
         for path in (ROOT / "framework").rglob("*.*")
-        if path.suffix in (".csv", ".json", ".pyi")
+        if path.suffix in (".csv", ".in", ".json", ".pyi")
     }
     assert data <= {*names}
 

@@ -4,9 +4,12 @@ A document is a story, run from top to bottom in a folder of its own, word for w
 
 - ``python NAME`` and ``toml NAME`` blocks are written to the file NAME; other ``python`` blocks are programs, and run
   as such.
+- ``diff NAME`` blocks change the file NAME: lines with ``-`` and a blank in front should be there, once, and those with
+  ``+`` and a blank are there afterwards.
 - ``sh`` blocks are run line by line, by sh. What listens or connects stays up, and so does a node; ``URI`` stands for
-  what the last of those printed, ``NODE_ID`` for the first part of that, ports 9735 and 9736 for free ones. ``make``,
-  ``git``, ``pip`` and ``.`` are not run, but what they are told to make should be there.
+  what the last of those printed, ``NODE_ID`` for the first part of that, ports 9735 and 9736 for free ones. After
+  ``cd``, everything is in that folder. ``make``, ``git``, ``pip`` and ``.`` are not run, but what they are told to make
+  should be there. Pages of `FRESH` are for who has nothing yet: test_fresh_environment.py runs them, with ``pip``.
 - ``text typed`` blocks are typed at the command that was started last, when it is connected.
 - A ``text`` block right after one of these is what should be printed: every line of it, in that order, whatever else
   there is.
@@ -34,9 +37,10 @@ from oddwire.app import Hooks
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FRESH = [ROOT / "docs" / name for name in ("install.md", "new.md", "tutorial.md")]
 PAGES = sorted({*ROOT.glob("*.md"), *DOCUMENTS})
 PLACEHOLDERS = ("framework/oddwire/a/b.py", "tests/unit/a/test_b.py")
-COMMANDS = ("oddwire", "python", "pytest", "chmod", "mkdir", "cp")
+COMMANDS = ("oddwire", "python", "python3", "pip", "pytest", "chmod", "mkdir", "cp")
 PATIENCE = 60.0
 FENCE = re.compile(r"^```(\w*) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CHANGING = [
@@ -130,10 +134,12 @@ class Command:
 
 
 class Story:
-    """Runs the blocks of one document in ``folder``."""
+    """Runs the blocks of one document in ``folder``, with the Python and the commands of a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, commands: Path = Path(sys.executable).parent) -> None:
         self.folder = folder
+        self.bin = commands
+        self.environment = dict(os.environ)
         self.running: list[Command] = []
         self.last: Command | None = None
         self.uri = "URI"
@@ -145,8 +151,10 @@ class Story:
                 text = block.text.replace("127.0.0.1:9735", "127.0.0.1:0") if block.language == "toml" else block.text
                 (self.folder / block.name).write_text(text)
             case "python":
-                self.last = await self._start(sys.executable, "-W", "error", "-c", block.text)
+                self.last = await self._start(str(self.bin / "python"), "-W", "error", "-c", block.text)
                 assert await self.last.end() == 0, "\n".join(self.last.lines)
+            case "diff":
+                self._change(self.folder / block.name, block.text.splitlines())
             case "sh":
                 for line in block.text.splitlines():
                     await self._command(line)
@@ -161,7 +169,15 @@ class Story:
             case "text" | "toml" | "json" | "js" | "ini" | "dockerfile":
                 pass
             case language:
-                raise AssertionError(f"{block}: a block should be python, sh or text, not {language!r}")
+                raise AssertionError(f"{block}: a block should be python, sh, diff or text, not {language!r}")
+
+    @staticmethod
+    def _change(file: Path, lines: list[str]) -> None:
+        before = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
+        after = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
+        text = file.read_text()
+        assert text.count(before) == 1, f"{file.name} should have once what is to be changed:\n{before}"
+        file.write_text(text.replace(before, after))
 
     def _filled(self, line: str) -> str:
         return line.replace("URI", self.uri).replace("NODE_ID", self.uri.partition("@")[0])
@@ -170,7 +186,7 @@ class Story:
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=self.folder,
-            env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+            env={**self.environment, "PATH": f"{self.bin}{os.pathsep}{self.environment['PATH']}"},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -183,8 +199,10 @@ class Story:
         words = shlex.split(line, comments=True)
         if not words:
             return
-        if words[0] in ("make", "git", "pip", "."):
-            self._check(words)
+        if words[0] == "cd":
+            self.folder = self.folder / words[1]
+            return
+        if self._is_told(words):
             return
         assert words[0] in COMMANDS, f"{words[0]!r} is no command that the docs should need"
         stays = words[0] == "oddwire" and (
@@ -206,11 +224,12 @@ class Story:
             # Not just any line: with asyncio's debug mode a busy machine has warnings printed before
             await self.last.until(lambda lines: re.search(r"0[23][0-9a-f]{64}", "".join(lines)), "its node id")
 
-    @staticmethod
-    def _check(words: list[str]) -> None:
+    def _is_told(self, words: list[str]) -> bool:
+        """Return whether a command is only shown here, and need not be run."""
         if words[0] == "make":
             targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert set(words[1:]) <= set(targets), f"the Makefile does not make all of {words[1:]}"
+        return words[0] in ("make", "git", "pip", ".")
 
 
 @pytest.fixture
@@ -222,7 +241,9 @@ async def story(tmp_path: Path) -> AsyncIterator[Story]:
         await command.stop()
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+@pytest.mark.parametrize(
+    "document", [page for page in DOCUMENTS if page not in FRESH], ids=lambda document: document.name
+)
 async def test_everything_shown_runs(document: Path, story: Story) -> None:
     for block in blocks_of(document):
         try:
