@@ -1,4 +1,4 @@
-"""`oddwire new`: make a project for an extension, with its tests."""
+"""`oddwire new`: make the project of an extension, with its tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.new_files import CODECS, Project, render, write
-from oddwire.cli.new_names import block_of, check_feature, check_name, check_types, distribution_of
+from oddwire.cli.new_names import block_of, check_feature, check_name, check_types, distribution_of, last_of
 from oddwire.cli.plain_values import Command
 from oddwire.cli.shared_options import Json
 from oddwire.cli.standard_streams import command_stdout
@@ -45,7 +45,7 @@ def _command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a project for an extension: its messages, handlers and tests, ready to run, install and change."""
+    """Make a new project: an extension, its tests, its packaging."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
     try:
         project = _project(name, codec, feature, first_type, plugin=plugin)
@@ -120,7 +120,7 @@ def _told(project: Project, folder: Path, files: dict[str, str]) -> list[str]:
     width = max(map(len, files)) + 2
     lines = [f"made {folder}/, the package {distribution_of(project.name)}:"]
     lines += [f"  {file:{width}}{text}".rstrip() for file, text in _meaning(project, files)]
-    lines += [f"types {types}, up to {project.last:#06x} for more: nobody is known to use them", "next:"]
+    lines += [f"types {types}, up to {last_of(project.first):#06x} for more: nobody is known to use them", "next:"]
     return [*lines, *(f"  {command}" for command in _next(project, folder))]
 
 

@@ -11,7 +11,7 @@ from string import Template
 from typing import Final, NamedTuple
 
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
-from oddwire.cli.new_names import BLOCK, distribution_of, package_of
+from oddwire.cli.new_names import distribution_of, last_of, package_of
 from oddwire.printable import printable
 
 __all__ = ["CODECS", "Project", "render", "write"]
@@ -59,12 +59,6 @@ class Project(NamedTuple):
     def package(self) -> str:
         """The import package."""
         return package_of(self.name)
-
-    @property
-    def last(self) -> int:
-        """The last odd number of its block of types."""
-        block_end = (self.first - 1) // BLOCK * BLOCK + BLOCK
-        return block_end - 1
 
 
 def render(project: Project) -> dict[str, str]:
@@ -114,7 +108,7 @@ def _values(project: Project) -> dict[str, str]:
         "request_type": f"0x{request.upper()}",
         "reply_type": f"0x{reply.upper()}",
         "first_type": f"0x{request.upper()}",
-        "last_type": f"0x{project.last:04X}",
+        "last_type": f"0x{last_of(project.first):04X}",
         "request_hex": request,
         "request_wire": _COUNT[project.codec].format(request),
         "reply_wire": _COUNTED[project.codec].format(reply),

@@ -13,7 +13,16 @@ from oddwire.printable import quoted
 from oddwire.proto.features import FEATURES, OTHER_FEATURES
 from oddwire.proto.type_numbers import CUSTOM_TYPES, KNOWN, known_owner
 
-__all__ = ["BLOCK", "block_of", "check_feature", "check_name", "check_types", "distribution_of", "package_of"]
+__all__ = [
+    "BLOCK",
+    "block_of",
+    "check_feature",
+    "check_name",
+    "check_types",
+    "distribution_of",
+    "last_of",
+    "package_of",
+]
 
 BLOCK: Final = 16
 """A project's own type numbers are the odd ones of so many; the first two are used at once."""
@@ -114,6 +123,14 @@ def block_of(name: str) -> int:
         if not any(_is_taken(number) for number in range(first - 1, first - 1 + BLOCK)):
             return first
     raise AssertionError("no block of type numbers is free")
+
+
+def last_of(first: int) -> int:
+    """Return the last of a project's odd type numbers: up to `BLOCK` on, as far as nobody is known to use them."""
+    last = first
+    while last + 2 < min(first + BLOCK, CUSTOM_TYPES.stop) and not _is_taken(last + 2):
+        last += 2
+    return last
 
 
 def _is_taken(number: int) -> bool:

@@ -668,14 +668,27 @@ async def test_nothing_is_imported_that_a_plugin_does_not_need(run: Run) -> None
     assert not modules & unwanted
 
 
-async def test_without_lightningd_it_says_so(tmp_path: Path) -> None:
-    (tmp_path / "quote.py").write_text(LOAD.format("'echo'"))
+@pytest.mark.parametrize(
+    ("extension", "code", "text"),
+    [
+        ("'echo'", 0, "quote.py is a plugin: lightningd --plugin={path} runs it"),
+        ("'eco'", 1, "quote.py is a plugin that cannot be loaded: no extension is called 'eco'; did you mean 'echo'?"),
+    ],
+)
+async def test_without_lightningd_it_is_only_tried(extension: str, code: int, text: str, tmp_path: Path) -> None:
+    """So reckless tries a plugin before it installs it."""
+    (tmp_path / "quote.py").write_text(LOAD.format(extension))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "quote.py", stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL, cwd=tmp_path
+        sys.executable,
+        "quote.py",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
+        cwd=tmp_path,
     )
-    _, errors = await process.communicate()
-    assert process.returncode == 1
-    assert errors.decode() == f"quote.py is a plugin: lightningd --plugin={tmp_path}/quote.py runs it\n"
+    out, errors = await process.communicate()
+    assert (process.returncode, out) == (code, b"")
+    assert errors.decode() == text.format(path=tmp_path / "quote.py") + "\n"
 
 
 def test_the_environment_tells_who_started_us(monkeypatch: pytest.MonkeyPatch) -> None:
