@@ -26,6 +26,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FRESH = [ROOT / "docs" / name for name in ("install.md", "new.md", "tutorial.md")]
 PAGES = sorted({*ROOT.glob("*.md"), *DOCUMENTS})
-PLACEHOLDERS = ("framework/oddwire/a/b.py", "tests/unit/a/test_b.py")
+PLACEHOLDERS = ("framework/oddwire/a/b.py", "tests/unit/a/test_b.py", "tests/test_tally.py")
 COMMANDS = ("oddwire", "python", "python3", "pip", "pytest", "chmod", "mkdir", "cp")
 PATIENCE = 60.0
 FENCE = re.compile(r"^```(\w*) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -329,6 +330,16 @@ def test_every_command_and_option_is_in_the_reference() -> None:
     options = set(re.findall(r'typer\.Option\(\s*"(--[\w-]+)"', source))
     assert len(options) >= 10
     assert {option for option in options if f"`{option}" not in text} == set()
+
+
+def test_every_extra_is_in_the_table_of_the_page_on_installing() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    told = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE))
+    for extra, requirements in extras.items():
+        names = [re.match(r"[\w-]+", requirement)[0] for requirement in requirements if "oddwire[" not in requirement]
+        assert all(name in told[extra] for name in names), (
+            f"{extra} brings {names}, and docs/install.md says {told[extra]}"
+        )
 
 
 def test_every_hook_is_in_the_docs() -> None:
