@@ -140,9 +140,9 @@ def write(folder: Path, found: Mapping[str, str]) -> None:
             if text.startswith("#!"):
                 file.chmod(file.stat().st_mode | (file.stat().st_mode & 0o444) >> 2)  # whoever may read it may run it
     except BaseException as error:
-        for path in reversed(made):
+        for each in reversed(made):
             with contextlib.suppress(OSError):
-                path.rmdir() if path.is_dir() else path.unlink()
+                each.rmdir() if each.is_dir() else each.unlink()
         if isinstance(error, OSError):
             raise CommandFailure(f"{shown} cannot be written: {error.strerror or error}", FAILED) from error
         raise
