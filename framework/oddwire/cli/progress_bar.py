@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -22,11 +23,13 @@ _PACE: Final = 0.1  # seconds from one drawing to the next
 class ProgressBar:
     """A context manager: a bar on stderr from the first `show` to the end of the block, and then gone.
 
-    ``label`` stands before it. rich is imported by the first `show`, as most calls are over before anybody could look.
+    ``label`` stands before it; ``now`` tells the seconds. rich is imported by the first `show`, as most calls are over
+    before anybody could look.
     """
 
-    def __init__(self, label: str, console: Console | None = None) -> None:
+    def __init__(self, label: str, console: Console | None = None, now: Callable[[], float] = time.monotonic) -> None:
         self._label = label
+        self._now = now
         self._console = console
         self._bar: Progress | None = None
         self._task: TaskID
@@ -35,12 +38,11 @@ class ProgressBar:
 
     def show(self, done: int, total: int) -> None:
         """Draw ``done`` of ``total``."""
-        now = time.monotonic()
-        if self._closed or (now < self._next and done < total):
+        if self._closed or (self._now() < self._next and done < total):
             return
-        self._next = now + _PACE
         bar = self._bar or self._start()
         bar.update(self._task, completed=done, total=total, refresh=True)
+        self._next = self._now() + _PACE  # from here on: the first drawing imports rich, which may take longer
 
     def notified(self, method: str, params: Any) -> None:
         """Take a notification of a node: draw ``progress``, print ``message``; others, and malformed ones, are ignored.

@@ -23,15 +23,19 @@ def terminal() -> tuple[io.StringIO, RichConsole]:
 
 def test_a_bar_is_drawn_and_gone() -> None:
     file, console = terminal()
-    with ProgressBar("quote-ask", console) as bar:
+    seconds = 0.0
+    with ProgressBar("quote-ask", console, now=lambda: seconds) as bar:
         bar.show(1, 4)
         bar.show(2, 4)  # too soon
-        bar.show(4, 4)
+        seconds += 1.0
+        bar.show(3, 4)
+        bar.show(4, 4)  # the last is never too soon
     bar.show(1, 4)
     drawn = file.getvalue()
     assert "quote-ask" in drawn
     assert " 25%" in drawn
     assert " 50%" not in drawn
+    assert " 75%" in drawn
     assert "100%" in drawn
     assert drawn.endswith("\x1b[2K")
 

@@ -72,9 +72,10 @@ async def test_a_list_lets_its_nodes_through_and_no_other() -> None:
             transport.connect_peer(node_id)
             transport.receive(node_id, note(7))
             transport.receive(node_id, ask(0))
-        await until(lambda: len(transport.sent) == 2)
-        assert server.notes == [(ALICE, 7), (BOB, 7)]
-        assert [peer for peer, _ in transport.sent] == [ALICE, BOB]
+        # No peer waits for another: on a busy machine the turns of two end in any order
+        await until(lambda: len(transport.sent) == 2 and app.counters.dropped.get("allow") == 2)
+        assert sorted(server.notes) == [(ALICE, 7), (BOB, 7)]
+        assert sorted(peer for peer, _ in transport.sent) == [ALICE, BOB]
         assert app.counters.to_json() == {"dropped": {"allow": 2}}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import logging
 import os
 import signal
@@ -19,13 +20,14 @@ import pytest
 from tests.support.waiting import until
 
 from oddwire.app.programs import registry as module
-from oddwire.app.programs.claims import Claim
+from oddwire.app.programs.claims import Claim, program_number
 from oddwire.app.programs.registry import FOLDER, Programs, owner_of_store
 from oddwire.errors import ExtensionError, StoreError
 from oddwire.files import FileLock
 
 PATIENCE = 30.0
 POLL = 0.02
+NEW_NUMBERS = itertools.count(0x1000)  # no two stores get the same, as they are random in fact
 OTHERS = Claim(file="/b/shop", process=1, program=0xB)
 
 
@@ -42,7 +44,7 @@ class Store:
         if self.trouble is not None:
             raise self.trouble
         self.renewed += 1
-        self.numbers = (self.numbers[0] + 0x1000, *self.numbers[1:])
+        self.numbers = (next(NEW_NUMBERS), *self.numbers[1:])
 
 
 Join = Callable[..., Coroutine[Any, Any, Programs]]
@@ -56,7 +58,7 @@ async def join(tmp_path: Path) -> AsyncIterator[Join]:
     async def begin(file: str, store: Store | None = None, patience: float = PATIENCE, **fields: Any) -> Programs:
         kept = store or Store()
         path = fields.pop("path", str(tmp_path / f"oddwire-{Path(file).name}.sqlite3"))
-        claim = Claim(file=file, process=os.getpid(), program=hash(file) % 1000, store=path, **fields)
+        claim = Claim(file=file, process=os.getpid(), program=program_number("", file), store=path, **fields)
         numbers = lambda: kept.numbers  # noqa: E731
         one = Programs(tmp_path, claim, stores=numbers, renew=kept.renew, patience=patience, poll=POLL)
         joined.append(one)
@@ -196,7 +198,7 @@ async def test_the_same_file_that_is_still_about_to_end(join: Join, caplog: pyte
 CHILD = """
 import asyncio, os, sys
 sys.path[:0] = {path!r}
-from oddwire.app.programs.claims import Claim
+from oddwire.app.programs.claims import Claim, program_number
 from oddwire.app.programs.registry import Programs
 
 async def main():
@@ -274,14 +276,16 @@ async def test_the_later_of_two_with_one_store_gets_new_numbers(
     await join("/a/market", original)
     await join("/b/shop", copy)
     assert (original.renewed, copy.renewed) == (0, 1)
-    assert claims(tmp_path)["/b/shop"].stores == (0x1007, 8)
+    assert claims(tmp_path)["/b/shop"].stores == copy.numbers != (7, 8)
     await until(lambda: len(warnings(caplog)) == 2)
     await some_looks()
     assert len(warnings(caplog, "plugin file /b/shop has a store", "copied from that of /a/market")) == 2
     third = Store(7, 8)
     await join("/c/third", third)
+    await until(lambda: len(warnings(caplog)) == 4)  # it shares nothing with the other copy
+    await some_looks()
+    assert len(warnings(caplog)) == 4
     assert third.renewed == 1
-    await until(lambda: len(warnings(caplog)) == 6)
 
 
 async def test_of_many_that_start_at_once_one_keeps_its_numbers(join: Join) -> None:
@@ -366,7 +370,7 @@ async def test_a_copy_that_is_opened_later_gets_new_numbers_too(
     await join("/a/market", late)
     await join("/b/shop", Store(7))
     late.numbers = (7,)
-    await until(lambda: late.renewed == 1 and claims(tmp_path)["/a/market"].stores == (0x1007,))
+    await until(lambda: late.renewed == 1 and claims(tmp_path)["/a/market"].stores == late.numbers)
     await until(lambda: len(warnings(caplog, "plugin file /a/market has a store", "copied from that of /b/shop")) == 2)
     await some_looks()
     assert late.renewed == 1
@@ -387,7 +391,7 @@ async def test_a_copy_that_is_opened_later_and_cannot_have_new_numbers_is_told(
     await some_looks()
     assert len(warnings(caplog, "cannot be given")) == 1
     late.trouble = None
-    await until(lambda: claims(tmp_path)["/a/market"].stores == (0x1007,))
+    await until(lambda: claims(tmp_path)["/a/market"].stores == late.numbers)
 
 
 async def test_copies_of_programs_that_renew_nothing_are_told_of(
