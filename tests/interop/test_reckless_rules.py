@@ -47,18 +47,16 @@ def installed(project: Path, home: Path, wheel: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("feature", [(), ("--feature", "3001")], ids=["started at any time", "with a feature bit"])
 async def test_a_new_plugin_installed_by_the_rules_of_reckless(
-    feature: tuple[str, ...], start: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    start: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    run(sys.executable, "-m", "oddwire.cli.main", "new", "my-tally", "--plugin", *feature, cwd=tmp_path)
+    run(sys.executable, "-m", "oddwire.cli.main", "new", "my-tally", "--plugin", cwd=tmp_path)
     project = tmp_path / "my-tally"
     plugin = installed(project, tmp_path / "reckless", built_wheel(tmp_path_factory))
     trial = subprocess.run([plugin], cwd=plugin.parent, capture_output=True, text=True, timeout=TRIAL, check=False)
     assert (trial.returncode, trial.stdout) == (0, ""), trial.stderr
-    ours = start.node() if not feature else start.node(plugin)
+    ours = start.node()
     theirs = start.node(project / "my-tally.py")  # where python3 has oddwire, the file is a plugin as it is
-    if not feature:
-        await ours.call("plugin", subcommand="start", plugin=str(plugin))
+    await ours.call("plugin", subcommand="start", plugin=str(plugin))
     await ours.connect(theirs.uri)
     assert await ours.call("my-tally-count", theirs.node_id, "two words") == {"words": 2, "characters": 9}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import tomllib
 from importlib.resources import files
@@ -45,6 +46,14 @@ def test_what_reckless_reads() -> None:
     assert manifest["entrypoint"] in made
     assert "has the bit 3001, and is refused while the node runs" in made["README.md"]
     assert "bit" not in render(PROJECT._replace(plugin=True))["README.md"]
+
+
+def test_the_readme_names_files_that_are_there() -> None:
+    for project in (PROJECT, PLUGIN):
+        made = render(project)
+        named = re.findall(r"\b(src/[\w/.]+|[\w-]+\.(?:py|txt|json)\b)", made["README.md"])
+        assert len({*named}) >= 3
+        assert all(any(path == name or path.startswith(f"{name}/") for path in made) for name in named), named
 
 
 def test_what_is_said_of_it_for_installers() -> None:
