@@ -26,7 +26,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -330,16 +329,6 @@ def test_every_command_and_option_is_in_the_reference() -> None:
     options = set(re.findall(r'typer\.Option\(\s*"(--[\w-]+)"', source))
     assert len(options) >= 10
     assert {option for option in options if f"`{option}" not in text} == set()
-
-
-def test_every_extra_is_in_the_table_of_the_page_on_installing() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    told = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE))
-    for extra, requirements in extras.items():
-        names = [re.match(r"[\w-]+", requirement)[0] for requirement in requirements if "oddwire[" not in requirement]
-        assert all(name in told[extra] for name in names), (
-            f"{extra} brings {names}, and docs/install.md says {told[extra]}"
-        )
 
 
 def test_every_hook_is_in_the_docs() -> None:
