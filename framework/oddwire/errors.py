@@ -5,6 +5,7 @@
     OddwireError
     ├─ DefinitionError            something an author or operator wrote is wrong; raised at import or load
     │  ├─ SchemaError             a message, field or CSV definition
+    │  ├─ ContractError           a contract's file, or one that is another extension's
     │  ├─ TypeConflict            two claims on one type number          .type_id .owners
     │  └─ ExtensionError          an extension, handler, option or plugin
     ├─ CodecError                 a value or a payload                   .type_id .path .name
@@ -54,6 +55,7 @@ __all__ = [
     "AuthenticationFailed",
     "CodecError",
     "ConnectionClosed",
+    "ContractError",
     "DecodeError",
     "DefinitionError",
     "EncodeError",
@@ -103,6 +105,10 @@ class DefinitionError(OddwireError):
 
 class SchemaError(DefinitionError):
     """A message, field or CSV definition cannot be compiled; the text names module, class and field."""
+
+
+class ContractError(DefinitionError):
+    """A contract cannot be read: its file is damaged, of a later version, or not of this extension."""
 
 
 class TypeConflict(DefinitionError):
