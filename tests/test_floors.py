@@ -42,6 +42,7 @@ FLOORS = {
     "oddwire.schema": 2,
     "oddwire.codecs": 3,
     "oddwire.known": 4,
+    "oddwire.contracts": 4,
     "oddwire.transports": 3,
     "oddwire.session": 4,
     "oddwire.node": 4,
@@ -74,6 +75,7 @@ PURE = (
     "oddwire.codecs",
     "oddwire.known",
     "oddwire.decoding",
+    "oddwire.contracts",
 )
 PURE += tuple(f"oddwire.session.{name}" for name in PURE_OF_SESSION)
 IMPURE = tuple(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from oddwire.codecs import Plan
 from oddwire.codecs.registry import builtin_codecs
 from oddwire.contracts import Finding, Interface, compare, contract_of, read_contract, write_contract
 from oddwire.contracts.examples import examples
@@ -29,8 +30,10 @@ Fields = Mapping[str, Any]
 
 
 def made(codec: str, fields: Fields, *, name: str = "Subject", type_id: int = TYPE_ID, **arguments: Any) -> Any:
-    """Return a message class."""
-    return message(type_id, codec=codec, **arguments)(type(Message)(name, (Message,), _body(name, fields)))
+    """Return a message class; ``codec_`` is a codec that has no name."""
+    return message(type_id, codec=arguments.pop("codec_", codec), **arguments)(
+        type(Message)(name, (Message,), _body(name, fields))
+    )
 
 
 def part(name: str, fields: Fields, tag: Any = None) -> Any:
@@ -81,12 +84,14 @@ def misreads(sender: type[Message], receiver: type[Message], *, relayed: bool = 
 
 def misread(sent: Message, payload: bytes, receiver: type[Message]) -> Iterator[Misread]:
     try:
-        read = decoder(receiver)(payload)
+        read = plan(receiver).decode(payload)
     except MalformedMessage as error:
         yield Misread(payload, sent, error)
         return
     codec = schema_of(receiver).codec
-    if not same(canonical(Nested(schema_of(type(sent))), sent, codec), canonical(Nested(schema_of(receiver)), read, codec)):
+    if not same(
+        canonical(Nested(schema_of(type(sent))), sent, codec), canonical(Nested(schema_of(receiver)), read, codec)
+    ):
         yield Misread(payload, sent, read)
 
 
@@ -96,10 +101,10 @@ def sample(cls: type[Message]) -> list[tuple[Message, bytes]]:
 
 
 @cache
-def decoder(cls: type[Message]) -> Any:
+def plan(cls: type[Message]) -> Plan:
     schema = schema_of(cls)
     (codec,) = [codec for codec in builtin_codecs() if codec.name == schema.codec]
-    return codec.compile(schema).decode
+    return codec.compile(schema)
 
 
 def canonical(kind: Kind, value: Any, codec: str) -> Any:
@@ -110,13 +115,19 @@ def canonical(kind: Kind, value: Any, codec: str) -> Any:
         case Sized() | Limited():
             return canonical(kind.inner, value, codec)
         case Nested(record=record):
+            places = [field.name for field in record.fields if field.tlv is None]
             return {
                 place: canonical(field.kind, getattr(value, field.name), codec)
-                for number, field in enumerate(record.fields)
-                for place in (field.name, (field.tlv or f"place {number}") if codec == "bolt" else f"key {field.key}")
+                for field in record.fields
+                for place in (
+                    field.name,
+                    f"key {field.key}" if codec != "bolt" else field.tlv or f"place {places.index(field.name)}",
+                )
             }
         case Tagged():
-            return value if isinstance(value, UnknownVariant) else canonical(Nested(type(value).__oddwire__), value, codec)
+            return (
+                value if isinstance(value, UnknownVariant) else canonical(Nested(type(value).__oddwire__), value, codec)
+            )
         case Either():
             option = kind.option_for(value)
             assert option is not None
@@ -134,7 +145,7 @@ def same(sent: Any, read: Any) -> bool:
     if isinstance(read, UnknownVariant):
         return True  # the receiver knows that it does not know
     if isinstance(sent, dict) and isinstance(read, tuple):  # a subtype as a value of any type
-        return all(f"key {key}" in sent and same(sent[f"key {key}"], one) for key, one in read[1])
+        return all(same(sent[f"key {key}"], one) for key, one in read[1] if f"key {key}" in sent)
     if type(sent) is not type(read):
         return False
     if isinstance(sent, dict):
@@ -151,7 +162,9 @@ def check(old: type[Message], new: type[Message], *, relayed: bool = False) -> l
     for sender, one, other in (("old", old, new), ("new", new, old)):
         if not broken(found, sender):
             for wrong in misreads(one, other):
-                raise AssertionError(f"{sender} -> {'new' if one is old else 'old'}: {wrong} though the verdict is\n{said}")
+                raise AssertionError(
+                    f"{sender} -> {'new' if one is old else 'old'}: {wrong} though the verdict is\n{said}"
+                )
     if any(one.breaks for one in found):
         pairs = [pair for sender, *pair in (("old", old, new), ("new", new, old)) if broken(found, sender)]
         witness = [wrong for pair in pairs for wrong in _first(misreads(*pair, relayed=relayed))]

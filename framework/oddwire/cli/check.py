@@ -111,7 +111,9 @@ def _check(printer: Printer, interface: Interface, path: Path, before: dict[str,
     if breaks:
         printer.remark(f"{_many(len(breaks), 'change')} of {len(found)} break old peers")
     elif found:
-        printer.remark(f"{_many(fine, 'change')}, none of which breaks old peers: 'oddwire lock' takes them into {path}")
+        printer.remark(
+            f"{_many(fine, 'change')}, none of which breaks old peers: 'oddwire lock' takes them into {path}"
+        )
     else:
         printer.remark(f"{interface.name} speaks what {path} says")
     return not breaks

@@ -19,7 +19,7 @@ class Entry(NamedTuple):
 GROUPS: Final[Mapping[str, Mapping[str, Entry]]] = {
     "Write": {
         "new": Entry("new", "Make a new project: an extension, its tests, its packaging."),
-        "describe": Entry("describe", "Show what an extension speaks: messages, methods, options."),
+        "describe": Entry("describe", "Show what an extension speaks, as a document or a schema."),
         "lock": Entry("lock", "Write down what an extension speaks, for check to compare."),
         "check": Entry("check", "Tell whether an extension still speaks what it spoke."),
         "bench": Entry("bench", "Measure how many messages an extension handles, and how fast."),

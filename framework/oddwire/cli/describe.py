@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -38,7 +37,7 @@ def _command(
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it here.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what an extension speaks: messages, methods, options."""
+    """Show what an extension speaks, as a document or a schema."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
     try:
         (interface,) = load_interfaces(printer, [extension])
@@ -73,7 +72,9 @@ def _csv(interface: Interface, printer: Printer) -> str:
     for text in lacking:
         printer.remark(f"not in it: {text}")
     if not rows:
-        raise CommandFailure(f"{interface.name} has no message that CSV can say: --format markdown has them all", FAILED)
+        raise CommandFailure(
+            f"{interface.name} has no message that CSV can say: --format markdown has them all", FAILED
+        )
     return rows
 
 

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import MISSING
 from typing import Any, Final
 
 from oddwire.app import PluginManager
@@ -18,9 +19,9 @@ from oddwire.cli.applications import loading
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.contracts import Interface, Method
-from oddwire.schema import Field, Message
+from oddwire.schema import Field, Message, schema_of
 
-__all__ = ["interface_of", "load_interfaces"]
+__all__ = ["KNOWN", "interface_of", "load_interfaces"]
 
 KNOWN: Final = "known:"
 
@@ -54,7 +55,7 @@ def _interfaces(plugins: PluginManager) -> Iterator[Interface]:
     for message, table in tables.peer_rpcs.items():
         for bound in table.methods.values():
             owner = tables.owners[bound.owner - 1]
-            type_id = message.__oddwire__.type_id  # type: ignore[attr-defined]
+            type_id = schema_of(message).type_id
             forms.setdefault(owner.name, []).append(_method(bound.form, type_id))
     for owner in tables.owners:
         yield _interface(owner, messages.get(owner.name, ()), forms.get(owner.name, ()))
@@ -69,7 +70,7 @@ def _interface(owner: Contribution, messages: Sequence[type[Message]], methods: 
         versions=owner.versions,
         feature=owner.feature,
         peer_feature=owner.peer_feature,
-        messages=tuple(messages),
+        messages=tuple(sorted(messages, key=lambda cls: schema_of(cls).type_id)),
         reliable=frozenset(one.message for one in handlers if one.reliable),
         streams=frozenset(one.message for one in handlers if yields(one.function)),
         answers={one.message: one.replies() for one in handlers if one.replies()},
@@ -100,8 +101,6 @@ def _method(form: MethodForm, type_id: int) -> Method:
 
 
 def _parameter(name: str, kind: Any, default: Any) -> Field:
-    from dataclasses import MISSING
-
     return Field(name, kind, name, MISSING if default is inspect.Parameter.empty else default, None)
 
 
@@ -109,7 +108,7 @@ def _known(name: str) -> Interface:
     """Return a protocol of `oddwire.known`. Raises `CommandFailure`."""
     from oddwire.known.listing import modules
 
-    protocols = {module: protocol for module, protocol in modules().items()}
+    protocols = modules()
     key = name.replace("-", "_").replace(" ", "_").lower()
     found = protocols.get(key) or next((one for one in protocols.values() if one.name.lower() == name.lower()), None)
     if found is None:
@@ -117,7 +116,7 @@ def _known(name: str) -> Interface:
         hint = f"did you mean known:{close[0]}?" if close else f"there are: {', '.join(protocols)}"
         raise CommandFailure(f"no known protocol is called {name!r}; {hint}", USAGE)
     carrier = next((one for one in protocols.values() if one.name == found.inside and found.inside), found)
-    type_id = next((one.__oddwire__.type_id for one in carrier.messages), 0)  # type: ignore[attr-defined]
+    type_id = next((schema_of(one).type_id for one in carrier.messages), 0)
     return Interface(
         name=found.name,
         version=found.version,

@@ -1,7 +1,7 @@
 """An AsyncAPI 3.0 document of an extension: a channel for each type number, its messages, and what is answered.
 
-The schemas of payloads are those of `json_schema`: of messages that are no JSON on the wire, they describe the JSON that
-oddwire shows, and ``x-hex`` in the examples has the bytes.
+The schemas of payloads are those of `json_schema`: of messages that are no JSON on the wire, they describe the JSON
+that oddwire shows. The summary of an example is its payload in hex.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class _Document:
         }
         if text := text_of(cls):
             made["description"] = text
-        if found := [{"payload": shown_json(one), "x-hex": payload.hex()} for one, payload in examples(cls)]:
+        if found := [{"summary": payload.hex(), "payload": shown_json(one)} for one, payload in examples(cls)]:
             made["examples"] = found
         key = self._key(cls)
         self._messages[key] = made

@@ -142,7 +142,11 @@ def element_of(kind: Kind) -> str:
             return kind.name if kind.name in KINDS else "point" if kind.size == 33 else f"{kind.size}*byte"
         case Array():
             rows = [*_rows("inner", kind.element)]
-            return rows[0].type if len(rows) == 1 else "(" + " ".join(row.type.removeprefix("inner_") for row in rows) + ")"
+            return (
+                rows[0].type
+                if len(rows) == 1
+                else "(" + " ".join(row.type.removeprefix("inner_") for row in rows) + ")"
+            )
         case Nested():
             return snake(kind.record.name)
         case Tagged():

@@ -42,20 +42,20 @@ def _extension(old: Contract, new: Contract) -> Iterator[Finding]:
             yield Finding(rule="FEATURE_ADDED", message=name, path=key, old="none", new=str(after))
         else:
             error = "no error: sees no support, and is sent nothing of even type"
-            yield _both("FEATURE_CHANGED", name, key, before, after, error)
+            yield _both("FEATURE_CHANGED", name, key, (before, after), error)
     versions = [sorted(each["versions"]) for each in (old, new)]
     if versions[0] != versions[1] or old["version"] != new["version"]:
         words = [f"{each['version']}, speaks {', '.join(each['versions']) or 'none'}" for each in (old, new)]
         if versions[0] and versions[1] and not set(versions[0]) & set(versions[1]):
-            yield _both("VERSIONS_DISJOINT", name, "versions", *words, "NotSupported, where support is asked for")
+            yield _both("VERSIONS_DISJOINT", name, "versions", words, "NotSupported, where support is asked for")
         else:
             yield Finding(rule="VERSION_CHANGED", message=name, path="versions", old=words[0], new=words[1])
 
 
-def _both(rule: str, message: str, path: str, old: object, new: object, error: str) -> Finding:
+def _both(rule: str, message: str, path: str, change: Sequence[object], error: str) -> Finding:
     """Return a break in both directions."""
     failures = (Failure(sender=_OLD, receiver=_NEW, error=error), Failure(sender=_NEW, receiver=_OLD, error=error))
-    return Finding(rule=rule, message=message, path=path, old=str(old), new=str(new), failures=failures)
+    return Finding(rule=rule, message=message, path=path, old=str(change[0]), new=str(change[1]), failures=failures)
 
 
 # Messages ------------------------------------------------------------------------------------------------------------
@@ -71,9 +71,9 @@ def _messages(old: Contract, new: Contract) -> Iterator[Finding]:
         elif (earlier := gone.pop(message["name"], None)) is not None:
             error = "UnknownMessage: it is ignored, or ends the connection if it is even"
             numbers = [f"{one['type']} ({one['type']:#06x})" for one in (earlier, message)]
-            yield _both("TYPE_RENUMBERED", _title(message), "", *numbers, error)
+            yield _both("TYPE_RENUMBERED", _title(message), "", numbers, error)
             if (earlier["type"] - number) % 2:
-                yield _both("EVEN_ODD_CHANGED", _title(message), "", *numbers, error)
+                yield _both("EVEN_ODD_CHANGED", _title(message), "", numbers, error)
         else:
             rule = "MESSAGE_ADDED" if number % 2 else "MESSAGE_ADDED_EVEN"
             yield Finding(rule=rule, message=_title(message), path="", old="none", new=message["codec"])
@@ -97,21 +97,23 @@ def _message(old: Contract, new: Contract, before: Contract, after: Contract) ->
     codecs = [(each["codec"], each.get("codec_settings")) for each in (before, after)]
     if codecs[0] != codecs[1]:
         words = [name if settings is None else f"{name}, {shown(settings)}" for name, settings in codecs]
-        yield _both("CODEC_CHANGED", title, "", *words, "MalformedMessage, or another value")
+        yield _both("CODEC_CHANGED", title, "", words, "MalformedMessage, or another value")
         return
     yield from _declarations(title, before, after)
     yield from _answers(title, old, new, before, after)
     codec = after["codec"]
     inside = [{key: each[key] for key in _INSIDE if key in each} for each in (before, after)]
 
-    def gaps(one: Contract, other: Contract, sent: Contract, read: Contract) -> Iterator[Gap]:
+    def gaps(forward: bool, one: Contract, other: Contract, sent: Contract, read: Contract) -> Iterator[Gap]:
         if sent["max_size"] > read["max_size"]:
             error = f"MalformedMessage: at most {read['max_size']} bytes"
             yield Gap("max_size", "", str(sent["max_size"]), str(read["max_size"]), error)
         if codec == "raw":
-            yield from Records(one, other, "bolt").record(_uncounted(sent), _uncounted(read), "$", "open")
+            yield from Records(one, other, "bolt", forward=forward).record(
+                _uncounted(sent), _uncounted(read), "$", "open"
+            )
         elif codec in _KNOWN_CODECS:
-            yield from Records(one, other, codec).record(sent, read, "$", "open")
+            yield from Records(one, other, codec, forward=forward).record(sent, read, "$", "open")
         elif inside[0] != inside[1]:
             yield Gap("codec", "", codec, codec, "that is for the codec to say")
 
@@ -136,13 +138,18 @@ def _declarations(title: str, before: Contract, after: Contract) -> Iterator[Fin
     ):
         values = [each.get(key) for each in (before, after)]
         if key == "match":
-            values = [None if name is None else _place_of(each, name) for each, name in zip((before, after), values)]
+            values = [
+                None if name is None else _place_of(each, name)
+                for each, name in zip((before, after), values, strict=True)
+            ]
         if values[0] != values[1]:
-            yield _both(rule, title, "", *(shown(each.get(key)) for each in (before, after)), words)
+            yield _both(rule, title, "", [shown(each.get(key)) for each in (before, after)], words)
 
 
-def _place_of(message: Contract, name: str) -> Any:
-    """Return what says on the wire which field it is."""
+def _place_of(message: Contract, name: str | None) -> Any:
+    """Return what says on the wire which field it is; None without one."""
+    if name is None:
+        return None
     names = [field["name"] for field in message["fields"]]
     field = message["fields"][names.index(name)] if name in names else {}
     return (names.index(name) if name in names else -1) if message["codec"] == "bolt" else field.get("key", name)
@@ -169,7 +176,7 @@ def _title(message: Contract) -> str:
 
 # Both directions -----------------------------------------------------------------------------------------------------
 
-_Gaps = Callable[[Contract, Contract, Any, Any], Iterator[Gap]]
+_Gaps = Callable[[bool, Contract, Contract, Any, Any], Iterator[Gap]]
 
 
 def _merged(title: str, gaps: _Gaps, old: Contract, new: Contract, before: Any, after: Any) -> Iterator[Finding]:
@@ -177,7 +184,7 @@ def _merged(title: str, gaps: _Gaps, old: Contract, new: Contract, before: Any, 
     found: dict[tuple[str, str], Finding] = {}
     for forward in (True, False):
         sides = (old, new, before, after) if forward else (new, old, after, before)
-        for gap in gaps(*sides):
+        for gap in gaps(forward, *sides):
             key = (rule_of(gap, forward=forward), gap.path)
             words = (gap.sent, gap.read) if forward else (gap.read, gap.sent)
             ends = (_OLD, _NEW) if forward else (_NEW, _OLD)
@@ -215,18 +222,19 @@ def _kind(method: Contract) -> str:
 
 def _method(old: Contract, new: Contract, before: Contract, after: Contract) -> Iterator[Finding]:
     if _kind(before) != _kind(after):
-        yield _both("METHOD_KIND_CHANGED", after["name"], "", _kind(before), _kind(after), "ReplyTimeout, or no effect")
+        kinds = (_kind(before), _kind(after))
+        yield _both("METHOD_KIND_CHANGED", after["name"], "", kinds, "ReplyTimeout, or no effect")
         return
 
-    def gaps(one: Contract, other: Contract, sent: Contract, read: Contract) -> Iterator[Gap]:
-        records = Records(one, other, "json")
+    def gaps(forward: bool, one: Contract, other: Contract, sent: Contract, read: Contract) -> Iterator[Gap]:
+        records = Records(one, other, "json", forward=forward)
         for name in read.get("validators", ()):
             if name not in sent.get("validators", ()):
                 yield Gap("validator", "params", "none", name, "Invalid params (-32602)")
         yield from records.parameters(sent["params"], read["params"], "params", strict=not read.get("lenient"))
         if sent.get("by_position") and not _same_order(sent, read):
             places = [", ".join(_names(each)) if each.get("by_position") else "by name" for each in (sent, read)]
-            yield Gap("by position", "params", *places, "Invalid params (-32602), or another value")
+            yield Gap("by position", "params", places[0], places[1], "Invalid params (-32602), or another value")
         if "result" in sent:
             yield from _results(records, sent["result"], read["result"])
 

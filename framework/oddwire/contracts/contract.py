@@ -19,7 +19,8 @@ FORMAT: Final = 1
 def contract_of(interface: Interface, *, oddwire: str) -> dict[str, Any]:
     """Return the contract of an extension: an object that JSON can hold, in an order that depends on nothing else.
 
-    ``oddwire`` is the version of oddwire that it says. It has all that is on the wire, and nothing of documentation: a change in it is a change of the protocol.
+    ``oddwire`` is the version of oddwire that it says. It has all that is on the wire, and nothing of documentation: a
+    change in it is a change of the protocol.
     """
     types = TypeWriter()
     made: dict[str, Any] = {
@@ -35,7 +36,9 @@ def contract_of(interface: Interface, *, oddwire: str) -> dict[str, Any]:
         made["peer_feature"] = interface.peer_feature
     messages = sorted(interface.messages, key=lambda cls: (schema_of(cls).type_id, schema_of(cls).name))
     made["messages"] = [_message(cls, interface, types) for cls in messages]
-    made["methods"] = [_method(one, types) for one in sorted(interface.methods, key=lambda one: (one.type_id, one.name))]
+    made["methods"] = [
+        _method(one, types) for one in sorted(interface.methods, key=lambda one: (one.type_id, one.name))
+    ]
     made["subtypes"] = dict(sorted(types.subtypes.items()))
     return made
 
@@ -111,7 +114,7 @@ _WIDTH: Final = 110
 
 
 def _text(value: Any, indent: str) -> str:
-    """Return JSON text: an object or list on one line if it fits and has none of objects in it, else one item a line."""
+    """Return JSON text: an object or list on one line if it fits and is not wide, else one item a line."""
     flat = json.dumps(value, ensure_ascii=True)
     if not isinstance(value, Mapping | list) or not value:
         return flat

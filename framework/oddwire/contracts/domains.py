@@ -101,7 +101,7 @@ def exceeds(
 
 
 def _above(one: Any, one_out: bool, other: Any, other_out: bool) -> bool:
-    """Return whether the bound ``one`` leaves out values that ``other`` does not, as a least value; if in doubt True."""
+    """Return whether the bound ``one`` leaves out values that ``other`` does not, as least values; if in doubt True."""
     first, second = _number(one), _number(other)
     if first is None or second is None:
         return bool((one, one_out) != (other, other_out))
@@ -153,7 +153,6 @@ def patterns_of(type_: Type) -> set[str]:
 
 def refuses(type_: Type, value: int | str, *, bolt: bool) -> bool:
     """Return whether a type, of integers or text, refuses one value of an enum."""
-    core, _ = core_of(type_)
     if isinstance(value, int):
         return exceeds(value, False, value, False, bounds_of(type_).get("", (None, False, None, False)))
     low, high = lengths_of(type_, bolt=bolt)

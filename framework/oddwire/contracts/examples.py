@@ -14,6 +14,7 @@ from oddwire.contracts.patterns import matching
 from oddwire.errors import OddwireError
 from oddwire.proto.keys import PublicKey
 from oddwire.schema import Field, Message, Record, schema_of
+from oddwire.schema.forms import JSON, KEPT, MSGPACK
 from oddwire.schema.kinds import (
     Anything,
     Array,
@@ -34,6 +35,7 @@ from oddwire.schema.kinds import (
     Text,
 )
 from oddwire.schema.standard_scalars import DATETIME, DECIMAL
+from oddwire.schema.tree import dump
 from oddwire.schema.union_kinds import Either, Tagged, UnknownVariant
 from oddwire.schema.value_kinds import Limited, Scalar, carrier
 
@@ -47,6 +49,7 @@ _SIZES: Final = (0, 1, 3, 8, 33, 65, 101, 300, 1001)
 _LONGEST: Final = 70_000
 _DEPTH: Final = 3
 _TIMES: Final = ("2024-01-31T12:00:00Z", "1970-01-01T00:00:00Z", "2024-01-31T12:00:00.000001Z")
+_SECONDS: Final = (253_402_300_799, 1 << 32, -62_135_596_800)
 _MOST: Final = 400
 
 Example = tuple[Message, bytes]
@@ -149,7 +152,7 @@ def _texts(kind: Text, codec: str) -> Iterator[str]:
 
 
 def _opaques(kind: Opaque) -> Iterator[Any]:
-    for raw in (_KEYS if kind.size == 33 else (bytes([0, 0, 1] * 9)[: kind.size], b"\x01" * kind.size)):
+    for raw in _KEYS if kind.size == 33 else (bytes([0, 0, 1] * 9)[: kind.size], b"\x01" * kind.size):
         try:
             yield kind.load(raw)
         except ValueError:
@@ -185,6 +188,8 @@ def _scalars(kind: Scalar, codec: str, depth: int) -> Iterator[Any]:
         wires = iter(_TIMES)
     elif kind == DECIMAL:
         wires = iter(("1.50", "0", "-12345678901234567890.5"))
+    elif isinstance(kind.inner, Integer):
+        wires = itertools.chain(wires, _SECONDS)
     texts = ("2024-01-31T12:00:00.000Z", "00000000-0000-0000-0000-000000000102", "1.50", "abc", "1")
     for wire in (*wires, *(texts if isinstance(kind.inner, Text) else ())):
         try:
@@ -248,7 +253,13 @@ def _of_field(field: Field, codec: str, depth: int) -> Iterator[Any]:
     kind = field.kind
     if codec == "bolt" and not field.none_is_absent:
         kind = field.record_kind
-    yield from values(kind, codec, depth)
+    form = {"json": JSON, "msgpack": MSGPACK}.get(codec, KEPT)
+    for value in values(kind, codec, depth):
+        try:
+            dump(kind, value, form)
+        except OddwireError:
+            continue
+        yield value
 
 
 def _instance(record: Record, given: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What a receiver cannot make of what a sender may send: `Gap`, and the rule that it is when old or new is the sender."""
+"""What a receiver cannot make of what a sender may send: `Gap`, and the rule that it is, by who is the sender."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Interface`: what of an extension, or of a known protocol, its peers see. What contracts and documents are made of."""
+"""`Interface`: what peers see of an extension, or of a known protocol. Contracts and documents are made of it."""
 
 from __future__ import annotations
 

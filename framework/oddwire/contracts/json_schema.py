@@ -1,7 +1,8 @@
 """JSON Schema (draft 2020-12) of an extension's messages, as JSON has them.
 
-That of a message with the json codec says what is on the wire; that of another what `oddwire send`, events of ``--json``
-and `to_dict` show. It says all that JSON Schema has words for: not what the functions of scalars and validators accept.
+That of a message with the json codec says what is on the wire; that of another what `oddwire send`, the events of
+``--json`` and `to_dict` show. It says all that JSON Schema has words for: not what the functions of scalars and
+validators accept.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from oddwire.contracts.interface import Interface, Method
+from oddwire.contracts.shown import is_object
 from oddwire.contracts.types import default_of
 from oddwire.schema import Field, Record, Schema, schema_of
 from oddwire.schema.forms import JSON, PACKED, SHOWN, Form
 from oddwire.schema.kinds import (
-    Anything,
     Array,
     Boolean,
     Choice,
@@ -73,6 +74,9 @@ class SchemaWriter:
     def message(self, schema: Schema) -> dict[str, Any]:
         """Return the reference to a message's definition."""
         form = {"json": JSON, "msgpack": PACKED}.get(schema.codec, SHOWN)
+        if is_object(schema):
+            self.definitions[schema.name] = self._described(schema) | self.kind(schema.fields[0].kind, form)
+            return {"$ref": self._place + schema.name}
         return self.record(schema, form, by_name=schema.codec != "json")
 
     def record(self, record: Record, form: Form, *, by_name: bool = False) -> dict[str, Any]:
@@ -116,7 +120,9 @@ class SchemaWriter:
                 required.append(key)
             elif not field.required:
                 default = default_of(field)
-                told = default is not None and not (isinstance(default, dict) and default.keys() <= {"made by", "value"})
+                told = default is not None and not (
+                    isinstance(default, dict) and default.keys() <= {"made by", "value"}
+                )
                 schema = schema | ({"default": default} if told else {})
             properties[key] = schema
         made: dict[str, Any] = {"type": "object", "properties": properties}

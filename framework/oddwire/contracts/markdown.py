@@ -14,15 +14,18 @@ from oddwire.contracts.bolt_data import lines_of, records_of, snake
 from oddwire.contracts.examples import Example, examples
 from oddwire.contracts.interface import Interface, Method
 from oddwire.contracts.json_schema import text_of
-from oddwire.contracts.shown import shown_json
+from oddwire.contracts.shown import is_object, shown_json
 from oddwire.contracts.types import default_of
 from oddwire.contracts.words import choices_of, in_words, limits_in_words
+from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.schema import Field, Message, Record, Schema, schema_of
 from oddwire.schema.kinds import Maybe, Nested
+from oddwire.schema.message import DEFAULT_MAX_SIZE
 from oddwire.schema.nesting import records_of as records_in
 
 __all__ = ["markdown"]
 
+_USUAL: Final = (DEFAULT_MAX_SIZE, MAX_MESSAGE)
 _WIDTH: Final = 64  # hex digits in a line
 _CODECS: Final = {
     "bolt": "BOLT 1's fundamental types, one after the other",
@@ -62,7 +65,9 @@ def _lines(interface: Interface) -> Iterator[str]:
     yield from _section("## Backwards Compatibility", *_compatibility(interface))
     vectors = [one for cls in interface.messages for one in made[cls]]
     if vectors:
-        yield from _section("## Test Vectors", "Each payload begins with the two bytes of its type.", *_vectors(vectors))
+        yield from _section(
+            "## Test Vectors", "Each payload begins with the two bytes of its type.", *_vectors(vectors)
+        )
     where = f" Its specification: {interface.document}" if interface.document else ""
     yield from _section("## Reference Implementations", f"{interface.name} {interface.version}, with oddwire.{where}")
 
@@ -84,7 +89,8 @@ def _overview(interface: Interface) -> Iterator[str]:
         yield "\n".join(rows)
     if interface.feature is not None:
         pair = interface.feature - 1 if interface.feature % 2 else interface.feature + 1
-        yield f"A node that speaks it sets feature bit {interface.feature} in its `init`, the odd one of {pair}/{interface.feature}."
+        bits = f"{pair}/{interface.feature}"
+        yield f"A node that speaks it sets feature bit {interface.feature} in its `init`, the odd one of {bits}."
     if interface.peer_feature is not None:
         yield f"Peers that speak it announce feature bit {interface.peer_feature}."
     if interface.versions:
@@ -110,7 +116,14 @@ def _message(schema: Schema, interface: Interface, found: Sequence[Example]) -> 
     yield from ("", "#### Requirements", "")
     yield from _requirements(schema, interface)
     for message, payload in found[:1]:
-        yield from ("", "#### Example", "", "```json", json.dumps(shown_json(message), indent=2, ensure_ascii=False), "```")
+        yield from (
+            "",
+            "#### Example",
+            "",
+            "```json",
+            json.dumps(shown_json(message), indent=2, ensure_ascii=False),
+            "```",
+        )
         yield from ("", "```text", *_hex(payload), "```")
 
 
@@ -121,7 +134,9 @@ def _codec(schema: Schema) -> str:
 
 
 def _data(record: Record, codec: str) -> Iterator[str]:
-    if codec == "bolt":
+    if isinstance(record, Schema) and is_object(record):
+        yield "  * any keys"
+    elif codec == "bolt":
         yield from lines_of(record)
         if streams := [*records_of(record)]:
             yield from ("", *streams)
@@ -146,7 +161,9 @@ def _default(field: Field) -> str:
 def _enums(record: Record) -> Iterator[str]:
     for field in record.fields:
         choice = choices_of(field.kind)
-        if choice is None or all(str(getattr(member, "name", wire)) == str(wire) for wire, member in choice.members.items()):
+        if choice is None or all(
+            str(getattr(member, "name", wire)) == str(wire) for wire, member in choice.members.items()
+        ):
             continue
         yield from ("", f"The values of `{field.key}`:", "")
         yield from (f"* {wire}: {getattr(member, 'name', wire)}" for wire, member in choice.members.items())
@@ -154,10 +171,12 @@ def _enums(record: Record) -> Iterator[str]:
 
 def _requirements(schema: Schema, interface: Interface) -> Iterator[str]:
     yield "The sender:"
+    yield "  - MUST send it as above."
     for field in schema.fields:
         for words in limits_in_words(field.kind):
             yield f"  - MUST set `{_name(field, schema.codec)}` to what is {words}."
-    yield f"  - MUST NOT send more than {schema.max_size} bytes, the type included."
+    if schema.max_size not in _USUAL:
+        yield f"  - MUST NOT send more than {schema.max_size} bytes, the type included."
     if schema.type_id % 2 == 0:
         yield "  - MUST NOT send it to a peer that has not shown that it knows it."
     replies = schema.replies or interface.answers.get(schema.cls, ())
@@ -250,7 +269,7 @@ def _compatibility(interface: Interface) -> Iterator[str]:
         yield "Peers that do not speak the protocol ignore its messages of odd type, as BOLT 1 says."
     if even:
         shown = ", ".join(map(str, even))
-        yield f"Peers that do not know messages of even type ({shown}) disconnect, so these are sent to those alone that do."
+        yield f"Peers that do not know messages of even type ({shown}) disconnect: these go to those alone that do."
     if not numbers:
         yield "It has no messages of its own."
 
@@ -268,7 +287,8 @@ def _hex(payload: bytes) -> list[str]:
 
 def _as_markdown(text: str) -> str:
     """Return a docstring as Markdown: its literal blocks and code are those of reStructuredText."""
-    lines, block = [], False
+    lines: list[str] = []
+    block = False
     for line in text.replace("``", "`").splitlines():
         if block and line and not line.startswith("    "):
             lines[-1:] = ["```", ""] if not lines[-1] else [lines[-1], "```"]

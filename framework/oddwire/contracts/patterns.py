@@ -69,12 +69,16 @@ def _of_set(items: Any) -> str:
 def _holds(name: str, value: Any, letter: str) -> bool:
     match name:
         case "LITERAL":
-            return ord(letter) == value
+            return bool(ord(letter) == value)
         case "RANGE":
             return bool(value[0] <= ord(letter) <= value[1])
         case "CATEGORY":
             kind = str(value)
-            found = {"DIGIT": letter.isdigit(), "SPACE": letter.isspace(), "WORD": letter.isalnum() or letter == "_"}
+            found: dict[str, bool] = {
+                "DIGIT": letter.isdigit(),
+                "SPACE": letter.isspace(),
+                "WORD": letter.isalnum() or letter == "_",
+            }
             is_one = found[kind.removeprefix("CATEGORY_").removeprefix("NOT_")]
             return is_one is not ("NOT_" in kind)
     return False

@@ -34,7 +34,9 @@ def read_contract(text: str, *, extension: str | None = None) -> dict[str, Any]:
         raise ContractError(f"its format should be a number from 1, not {represented(number)}")
     if number > FORMAT:
         writer = represented(made.get("oddwire"))
-        raise ContractError(f"is of format {number}, written by oddwire {writer}; this oddwire reads {FORMAT}: update it")
+        raise ContractError(
+            f"is of format {number}, written by oddwire {writer}; this oddwire reads {FORMAT}: update it"
+        )
     _Check(made).whole()
     if extension is not None and made["extension"] != extension:
         raise ContractError(f"is the contract of {represented(made['extension'])}, not of {extension!r}")
@@ -60,23 +62,46 @@ _TYPES: Final[Mapping[str, Mapping[str, Any]]] = {
     "sized": {"size": "integer", "of": "type"},
     "str": {"count": "count", "max_length": int},
     "subtype": {"class": "subtype"},
-    "union": {"key": str, "tag": "integer", "length": "integer", "open": bool, "members": "members"},
+    "union": {"tag_key": str, "tag": "integer", "length": "integer", "open": bool, "members": "members"},
 }
 _INTEGER: Final[Mapping[str, Any]] = {"class": str, "quoted": bool}
 _LEFT_OUT: Final = {"count", "flag", "length", "max_length", "open", "quoted", "tag", "text"}
 _LIMITS: Final = {"ge", "gt", "le", "lt", "length", "pattern"}
 _MESSAGE: Final[Mapping[str, Any]] = {
-    **{"type": int, "name": str, "codec": str, "max_size": int, "fields": "fields"},
-    **{"codec_settings?": dict, "even?": str, "reliable?": bool, "stream?": bool, "match?": str},
-    **{"replies?": "numbers", "validators?": "names"},
+    "type": int,
+    "name": str,
+    "codec": str,
+    "max_size": int,
+    "fields": "fields",
+    "codec_settings?": dict,
+    "even?": str,
+    "reliable?": bool,
+    "stream?": bool,
+    "match?": str,
+    "replies?": "numbers",
+    "validators?": "names",
 }
 _METHOD: Final[Mapping[str, Any]] = {
-    **{"name": str, "type": int, "params": "fields"},
-    **{"notification?": bool, "by_position?": bool, "lenient?": bool, "validators?": "names", "result?": "type"},
+    "name": str,
+    "type": int,
+    "params": "fields",
+    "notification?": bool,
+    "by_position?": bool,
+    "lenient?": bool,
+    "validators?": "names",
+    "result?": "type",
 }
 _WHOLE: Final[Mapping[str, Any]] = {
-    **{"contract": int, "oddwire": str, "extension": str, "version": str, "versions": "names"},
-    **{"feature?": int, "peer_feature?": int, "messages": list, "methods": list, "subtypes": dict},
+    "contract": int,
+    "oddwire": str,
+    "extension": str,
+    "version": str,
+    "versions": "names",
+    "feature?": int,
+    "peer_feature?": int,
+    "messages": list,
+    "methods": list,
+    "subtypes": dict,
 }
 
 

@@ -17,7 +17,8 @@ _MISSING: Final = "MalformedMessage: is missing"
 class Records:
     """The classes of one message, from a sender's contract to a receiver's. Each pair of subtypes is looked at once."""
 
-    def __init__(self, sent: Mapping[str, Any], read: Mapping[str, Any], codec: str) -> None:
+    def __init__(self, sent: Mapping[str, Any], read: Mapping[str, Any], codec: str, *, forward: bool) -> None:
+        self._forward = forward  # to the new contract, whose names the paths have
         self._sent: Mapping[str, Any] = sent["subtypes"]
         self._read: Mapping[str, Any] = read["subtypes"]
         self._bolt = codec == "bolt"
@@ -50,8 +51,8 @@ class Records:
         names = {field["name"]: field for field in read}
         ours = {_key(field) for field in sent}
         for field in sent:
-            where = f"{path}.{field['name']}"
             other = theirs.get(_key(field))
+            where = f"{path}.{self._name(field, other or field)}"
             if other is not None:
                 if other["name"] != field["name"]:
                     yield Gap("renamed", where, field["name"], other["name"])
@@ -62,16 +63,17 @@ class Records:
                 yield Gap("key", where, _key(field), _key(other), f"{_MISSING}, or {_SILENT}")
             else:
                 yield Gap("extra", where, shown(field), "none")
-        kept = {field["name"] for field in sent}
+        kept = {field["name"] for field in sent if _key(field) not in theirs}
         for field in read:
             if _key(field) not in ours and field["name"] not in kept:
                 where, error = f"{path}.{field['name']}", "" if "default" in field else _MISSING
                 yield Gap("missing" if error else "lacking", where, "none", shown(field), error)
 
     def _keyed(self, field: Type, other: Type, path: str) -> Iterator[Gap]:
-        left_out = "default" in field and field["default"] is None and field["type"] == "optional"
+        may_be_none = field["type"] in ("any", "optional")
+        left_out = "default" in field and field["default"] is None and may_be_none
         yield from self._defaults(field, other, path, left_out=left_out)
-        if left_out and other["type"] != "optional":  # None is never sent
+        if left_out and field["type"] == "optional" and other["type"] != "optional":  # None is never sent
             field = field["of"]
         yield from self.types.value(field, other, path)
 
@@ -84,6 +86,9 @@ class Records:
             yield Gap("default", path, "null", shown(other["default"]), f"{_SILENT}: None as the default")
         elif field.get("default", _MISSING) != other.get("default", _MISSING):
             yield Gap("default", path, _default(field), _default(other))
+
+    def _name(self, field: Type, other: Type) -> str:
+        return str((other if self._forward else field)["name"])
 
     # By place and number: bolt ----------------------------------------------------------------------
 
@@ -100,13 +105,15 @@ class Records:
             yield from self._other_places(ours, theirs, path)
             return
         names = [[field["name"] for field in fields] for fields in (ours, theirs)]
-        order = names[0] != names[1] and bool(set(names[0]) & {new for old, new in zip(*names, strict=True) if old != new})
+        order = names[0] != names[1] and bool(
+            set(names[0]) & {new for old, new in zip(*names, strict=True) if old != new}
+        )
         if order:
             error = f"MalformedMessage, or {_SILENT}"
             yield Gap("order", path, ", ".join(names[0]), ", ".join(names[1]), error)
             return
         for number, (field, other) in enumerate(zip(ours, theirs, strict=True)):
-            where = f"{path}.{field['name']}"
+            where = f"{path}.{self._name(field, other)}"
             if field["name"] != other["name"]:
                 yield Gap("renamed", where, field["name"], other["name"])
             if field.get("default", _MISSING) != other.get("default", _MISSING):
@@ -122,7 +129,9 @@ class Records:
         more, fewer = (ours, theirs) if len(ours) > len(theirs) else (theirs, ours)
         names = {field["name"] for field in fewer}
         for field in [field for field in more if field["name"] not in names][: len(more) - len(fewer)] or more[-1:]:
-            kind, there = ("place", (shown(field), "none")) if more is ours else ("place lacking", ("none", shown(field)))
+            kind, there = (
+                ("place", (shown(field), "none")) if more is ours else ("place lacking", ("none", shown(field)))
+            )
             yield Gap(kind, f"{path}.{field['name']}", *there, error)
 
     def _stream(self, fields: Sequence[Type], subtypes: Mapping[str, Any]) -> dict[int, tuple[str, Type]]:
@@ -141,6 +150,8 @@ class Records:
         for tlv, (name, field) in sorted(ours.items()):
             where = f"{path}.{name}"
             if tlv in theirs:
+                if self._forward:
+                    where = f"{path}.{theirs[tlv][0]}"
                 yield from self._record(name, field, *theirs[tlv], where)
                 continue
             if name in names and names[name] not in ours:
@@ -152,10 +163,14 @@ class Records:
                 yield Gap("extra", where, f"TLV {tlv}, {shown(_record_kind(field))}", "none")
         if ours and not theirs and end == "closed":
             yield Gap("stream", path, "TLV records", "none", "TrailingBytes")
-        kept = {name for name, _ in ours.values()}
+        kept = {name for tlv, (name, _) in ours.items() if tlv not in theirs}
         for tlv, (name, field) in sorted(theirs.items()):
             if tlv not in ours and name not in kept:
-                error = "" if "default" in field or _absent_is_none(field) else f"MalformedMessage: TLV record {tlv} is missing"
+                error = (
+                    ""
+                    if "default" in field or _absent_is_none(field)
+                    else f"MalformedMessage: TLV record {tlv} is missing"
+                )
                 there = f"TLV {tlv}, {shown(_record_kind(field))}"
                 yield Gap("missing" if error else "lacking", f"{path}.{name}", "none", there, error)
 
@@ -211,4 +226,4 @@ def _none_is_absent(field: Type) -> bool:
 
 
 def _record_kind(field: Type) -> Type:
-    return field["of"] if field["type"] == "optional" and "flag" not in field else field  # type: ignore[no-any-return]
+    return field["of"] if field["type"] == "optional" and "flag" not in field else field

@@ -175,9 +175,16 @@ _ALL: Final = (
         "`msgpack`, `json`: the field of this name has another key.",
         'keep the key: `field(key="old_name")`',
     ),
-    Rule("FIELD_REORDERED", "always", "`bolt`: fields stand in another order.", "keep the order; add fields as TLV records"),
+    Rule(
+        "FIELD_REORDERED",
+        "always",
+        "`bolt`: fields stand in another order.",
+        "keep the order; add fields as TLV records",
+    ),
     Rule("FIELD_MOVED", "always", "`bolt`: a field has become a TLV record, or a TLV record a field.", _OTHER),
-    Rule("FIELD_MADE_REQUIRED", "always", "None, or nothing, was allowed, and is not.", "keep `| None`, or the default"),
+    Rule(
+        "FIELD_MADE_REQUIRED", "always", "None, or nothing, was allowed, and is not.", "keep `| None`, or the default"
+    ),
     Rule("FIELD_MADE_OPTIONAL", "always", "None, or nothing, was not allowed, and is.", _LATER),
     Rule(
         "DEFAULT_CHANGED",
@@ -191,15 +198,29 @@ _ALL: Final = (
     Rule("COUNT_CHANGED", "always", "`bolt`: how many bytes or elements there are is said in another way.", _OTHER),
     Rule("FIELD_NARROWED", "always", "The type holds fewer values.", _OTHER),
     Rule("FIELD_WIDENED", "always", "The type holds more values.", _LATER),
-    Rule("LIMIT_TIGHTENED", "always", "A limit, `le`, `length`, `max_length`, `fixed`, allows fewer values.", "keep the limit"),
+    Rule(
+        "LIMIT_TIGHTENED",
+        "always",
+        "A limit, `le`, `length`, `max_length`, `fixed`, allows fewer values.",
+        "keep the limit",
+    ),
     Rule("LIMIT_LOOSENED", "always", "A limit allows more values.", _LATER),
     Rule("PATTERN_CHANGED", "always", "`pattern` was given, is another, or is gone.", "keep the pattern"),
-    Rule("SCALAR_CHANGED", "always", "A `scalar` of another name: what it accepts is for its functions to say.", _OTHER),
-    Rule("VALIDATOR_ADDED", "always", "There is a `@validates` of a name that was not there.", "check it in the handler"),
+    Rule(
+        "SCALAR_CHANGED", "always", "A `scalar` of another name: what it accepts is for its functions to say.", _OTHER
+    ),
+    Rule(
+        "VALIDATOR_ADDED", "always", "There is a `@validates` of a name that was not there.", "check it in the handler"
+    ),
     Rule("VALIDATOR_REMOVED", "always", "A `@validates` is gone.", _LATER),
     Rule("ENUM_VALUE_ADDED", "always", "An enum or `Literal` has another value.", _LATER),
     Rule("ENUM_VALUE_REMOVED", "always", "A value of an enum or `Literal` is gone.", "keep the value"),
-    Rule("TLV_RENUMBERED", "always", "`bolt`: the field of this name is a TLV record of another number.", "keep the number"),
+    Rule(
+        "TLV_RENUMBERED",
+        "always",
+        "`bolt`: the field of this name is a TLV record of another number.",
+        "keep the number",
+    ),
     Rule(
         "TLV_NUMBER_REUSED",
         "always",
@@ -212,8 +233,15 @@ _ALL: Final = (
         "`bolt`: a subtype has its first TLV records, where nothing may follow it.",
         "put them into the message, whose end may hold unknown ones",
     ),
-    Rule("TLV_STREAM_REMOVED", "always", "`bolt`: a subtype has no TLV records any more, where nothing may follow it.", "keep one"),
-    Rule("UNION_MEMBER_ADDED", "sometimes", "A union has another member; not if `UnknownVariant` is one of it.", _LATER),
+    Rule(
+        "TLV_STREAM_REMOVED",
+        "always",
+        "`bolt`: a subtype has no TLV records any more, where nothing may follow it.",
+        "keep one",
+    ),
+    Rule(
+        "UNION_MEMBER_ADDED", "sometimes", "A union has another member; not if `UnknownVariant` is one of it.", _LATER
+    ),
     Rule(
         "UNION_MEMBER_REMOVED",
         "sometimes",
@@ -227,7 +255,12 @@ _ALL: Final = (
     # JSON-RPC
     Rule("METHOD_ADDED", "never", "A JSON-RPC method is new."),
     Rule("METHOD_REMOVED", "always", "A JSON-RPC method is gone, or carried by another type.", "keep the method"),
-    Rule("METHOD_KIND_CHANGED", "always", "A method has become a notification, or the other way round.", "add another method"),
+    Rule(
+        "METHOD_KIND_CHANGED",
+        "always",
+        "A method has become a notification, or the other way round.",
+        "add another method",
+    ),
     Rule(
         "PARAMETER_ADDED",
         "always",

@@ -12,7 +12,7 @@
 | ``array`` | ``of``, ``count``, ``max_length`` |
 | ``map`` | ``of``, ``max_length`` |
 | ``subtype`` | ``class``, under which the contract has its fields |
-| ``union`` | ``tag``, ``length``, ``key``, ``open``, ``members``: each a ``tag`` and a ``subtype`` |
+| ``union`` | ``tag``, ``length``, ``tag_key``, ``open``, ``members``: each a ``tag`` and a ``subtype`` |
 | ``either`` | ``options`` |
 | ``scalar`` | ``class``, ``of``, ``text``: whether it has a text of its own in JSON |
 
@@ -142,7 +142,7 @@ class TypeWriter:
         return made
 
     def _union(self, kind: Tagged) -> dict[str, Any]:
-        made: dict[str, Any] = {"type": "union", "key": kind.key}
+        made: dict[str, Any] = {"type": "union", "tag_key": kind.key}
         if kind.integer is not None:
             made["tag"] = integer_name(kind.integer)
         if kind.length is not None:
@@ -167,8 +167,6 @@ def integer_name(kind: Integer) -> str:
     if kind.form == "bigsize":
         return "bigsize"
     return f"{'tu' if kind.form == 'truncated' else 's' if kind.signed else 'u'}{kind.bits}"
-
-
 
 
 def default_of(field: Field) -> Any:

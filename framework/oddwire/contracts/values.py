@@ -154,7 +154,7 @@ class Types:
             yield Gap("limit", path, shown(one), shown(read), "MalformedMessage: not within the limits")
 
     def _union(self, sent: Type, read: Type, path: str, end: End) -> Iterator[Gap]:
-        names = ("tag", "length") if self.bolt else ("key",)
+        names = ("tag", "length") if self.bolt else ("tag_key",)
         if any(sent.get(name) != read.get(name) for name in names):
             yield Gap("tag form", path, _form(sent), _form(read), "MalformedMessage, or another value")
             return
@@ -201,7 +201,9 @@ def wire_class(type_: Type, codec: str) -> str:
         case "enum":
             return wire_class(type_["of"], codec)
         case "scalar":
-            return f"text of {type_['class']}" if codec == "json" and type_.get("text") else wire_class(type_["of"], codec)
+            return (
+                f"text of {type_['class']}" if codec == "json" and type_.get("text") else wire_class(type_["of"], codec)
+            )
         case "opaque" if codec == "json" and type_["class"] == "short_channel_id":
             return "short_channel_id"
         case "opaque":
@@ -233,7 +235,7 @@ def _is_time(type_: Type) -> bool:
 
 
 def _inner(type_: Type, around: str) -> Type:
-    return type_["of"] if type_["type"] == around else type_  # type: ignore[no-any-return]
+    return type_["of"] if type_["type"] == around else type_
 
 
 def _is_made_by(sent: Type, read: Type) -> bool:
@@ -261,5 +263,5 @@ def _in_words(bounds: tuple[Any, bool, Any, bool]) -> str:
 
 
 def _form(union: Type) -> str:
-    parts = [f"{name} {union[name]}" for name in ("tag", "length", "key") if name in union]
+    parts = [f"{name.removeprefix('tag_')} {union[name]}" for name in ("tag", "length", "tag_key") if name in union]
     return ", ".join(parts)

@@ -28,7 +28,6 @@ from oddwire.schema.value_kinds import Limited, Scalar
 __all__ = ["choices_of", "in_words", "limits_in_words"]
 
 
-
 def in_words(kind: Kind, codec: str) -> str:
     """Return what a value is with a codec that writes names: msgpack or json."""
     is_json = codec == "json"
