@@ -128,7 +128,6 @@ def _text(value: Any, indent: str) -> str:
 
 
 def _is_wide(value: Any) -> bool:
-    """Return whether fields or messages are in a value: each of them has a line of its own."""
-    inner = value if isinstance(value, list) else value.values()
-    lists = [one for one in inner if isinstance(one, list) and one and isinstance(one[0], Mapping)]
-    return bool(lists) or (isinstance(value, list) and isinstance(value[0], Mapping) and len(value) > 1)
+    """Return whether fields, messages or types are listed in a value: each of them has a line of its own."""
+    lists = [value] if isinstance(value, list) else [one for one in value.values() if isinstance(one, list)]
+    return any(isinstance(one, Mapping) and "type" in one for each in lists for one in each)

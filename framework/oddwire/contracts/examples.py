@@ -202,6 +202,7 @@ def _scalars(kind: Scalar, codec: str, depth: int) -> Iterator[Any]:
 
 def _limited(kind: Limited, codec: str, depth: int) -> Iterator[Any]:
     limits, inner = kind.limits, carrier(kind)
+    yield from itertools.islice(values(kind.inner, codec, depth), 1)
     if limits.pattern is not None:
         yield from matching(limits.pattern)
         yield from (text * 8 for text in matching(limits.pattern))
