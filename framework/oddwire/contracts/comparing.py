@@ -15,14 +15,14 @@ from oddwire.contracts.rules import RULES, Failure, Finding
 
 __all__ = ["compare"]
 
-Contract = Mapping[str, Any]
+_Contract = Mapping[str, Any]
 _OLD: Final = "old"
 _NEW: Final = "new"
 _KNOWN_CODECS: Final = ("bolt", "json", "msgpack", "raw")
 _INSIDE: Final = ("fields", "validators")
 
 
-def compare(old: Contract, new: Contract) -> list[Finding]:
+def compare(old: _Contract, new: _Contract) -> list[Finding]:
     """Return what has changed from one contract to another, those that break first, each by message and path."""
     found = [*_extension(old, new), *_messages(old, new), *_methods(old, new)]
     order = [*RULES]
@@ -32,7 +32,7 @@ def compare(old: Contract, new: Contract) -> list[Finding]:
 # The extension -------------------------------------------------------------------------------------------------------
 
 
-def _extension(old: Contract, new: Contract) -> Iterator[Finding]:
+def _extension(old: _Contract, new: _Contract) -> Iterator[Finding]:
     name = new["extension"]
     for key in ("feature", "peer_feature"):
         before, after = old.get(key), new.get(key)
@@ -61,7 +61,7 @@ def _both(rule: str, message: str, path: str, change: Sequence[object], error: s
 # Messages ------------------------------------------------------------------------------------------------------------
 
 
-def _messages(old: Contract, new: Contract) -> Iterator[Finding]:
+def _messages(old: _Contract, new: _Contract) -> Iterator[Finding]:
     before = {message["type"]: message for message in old["messages"]}
     after = {message["type"]: message for message in new["messages"]}
     gone = {message["name"]: message for number, message in before.items() if number not in after}
@@ -90,7 +90,7 @@ def _messages(old: Contract, new: Contract) -> Iterator[Finding]:
         )
 
 
-def _message(old: Contract, new: Contract, before: Contract, after: Contract) -> Iterator[Finding]:
+def _message(old: _Contract, new: _Contract, before: _Contract, after: _Contract) -> Iterator[Finding]:
     title = _title(after)
     if before["name"] != after["name"]:
         yield Finding(rule="MESSAGE_RENAMED", message=title, path="", old=before["name"], new=after["name"])
@@ -104,7 +104,7 @@ def _message(old: Contract, new: Contract, before: Contract, after: Contract) ->
     codec = after["codec"]
     inside = [{key: each[key] for key in _INSIDE if key in each} for each in (before, after)]
 
-    def gaps(forward: bool, one: Contract, other: Contract, sent: Contract, read: Contract) -> Iterator[Gap]:
+    def gaps(forward: bool, one: _Contract, other: _Contract, sent: _Contract, read: _Contract) -> Iterator[Gap]:
         if sent["max_size"] > read["max_size"]:
             error = f"MalformedMessage: at most {read['max_size']} bytes"
             yield Gap("max_size", "", str(sent["max_size"]), str(read["max_size"]), error)
@@ -123,13 +123,13 @@ def _message(old: Contract, new: Contract, before: Contract, after: Contract) ->
         yield Finding(rule="OTHER_CHANGED", message=title, path="", old="", new="")
 
 
-def _uncounted(message: Contract) -> Contract:
+def _uncounted(message: _Contract) -> _Contract:
     """Return a message of the raw codec as bolt's: its bytes are all that there is, whatever counts them."""
     (field,) = message["fields"]
     return {**message, "fields": [field if isinstance(field.get("count"), int) else {**field, "count": "rest"}]}
 
 
-def _declarations(title: str, before: Contract, after: Contract) -> Iterator[Finding]:
+def _declarations(title: str, before: _Contract, after: _Contract) -> Iterator[Finding]:
     for key, rule, words in (
         ("even", "EVEN_KNOWN_CHANGED", "NotSupported: it is not sent without a hello"),
         ("reliable", "RELIABLE_CHANGED", "RemoteFailure: it is refused"),
@@ -146,7 +146,7 @@ def _declarations(title: str, before: Contract, after: Contract) -> Iterator[Fin
             yield _both(rule, title, "", [shown(each.get(key)) for each in (before, after)], words)
 
 
-def _place_of(message: Contract, name: str | None) -> Any:
+def _place_of(message: _Contract, name: str | None) -> Any:
     """Return what says on the wire which field it is; None without one."""
     if name is None:
         return None
@@ -155,7 +155,7 @@ def _place_of(message: Contract, name: str | None) -> Any:
     return (names.index(name) if name in names else -1) if message["codec"] == "bolt" else field.get("key", name)
 
 
-def _answers(title: str, old: Contract, new: Contract, before: Contract, after: Contract) -> Iterator[Finding]:
+def _answers(title: str, old: _Contract, new: _Contract, before: _Contract, after: _Contract) -> Iterator[Finding]:
     replies = [set(each.get("replies", ())) for each in (before, after)]
     if replies[0] == replies[1] or not replies[0]:
         return  # nothing was promised
@@ -170,16 +170,16 @@ def _answers(title: str, old: Contract, new: Contract, before: Contract, after: 
             yield Finding(rule=rule, message=title, path="", old=words[0], new=words[1], failures=(failure,))
 
 
-def _title(message: Contract) -> str:
+def _title(message: _Contract) -> str:
     return f"{message['name']} {message['type']:#06x}"
 
 
 # Both directions -----------------------------------------------------------------------------------------------------
 
-_Gaps = Callable[[bool, Contract, Contract, Any, Any], Iterator[Gap]]
+_Gaps = Callable[[bool, _Contract, _Contract, Any, Any], Iterator[Gap]]
 
 
-def _merged(title: str, gaps: _Gaps, old: Contract, new: Contract, before: Any, after: Any) -> Iterator[Finding]:
+def _merged(title: str, gaps: _Gaps, old: _Contract, new: _Contract, before: Any, after: Any) -> Iterator[Finding]:
     """Yield the findings of the gaps in both directions, those of one rule and place as one."""
     found: dict[tuple[str, str], Finding] = {}
     for forward in (True, False):
@@ -201,7 +201,7 @@ def _merged(title: str, gaps: _Gaps, old: Contract, new: Contract, before: Any, 
 # JSON-RPC ------------------------------------------------------------------------------------------------------------
 
 
-def _methods(old: Contract, new: Contract) -> Iterator[Finding]:
+def _methods(old: _Contract, new: _Contract) -> Iterator[Finding]:
     before, after = ({(one["type"], one["name"]): one for one in each["methods"]} for each in (old, new))
     for key, method in sorted(after.items()):
         if key in before:
@@ -216,17 +216,17 @@ def _methods(old: Contract, new: Contract) -> Iterator[Finding]:
             yield Finding(rule="METHOD_REMOVED", message=method["name"], path="", failures=(failure,), **words)
 
 
-def _kind(method: Contract) -> str:
+def _kind(method: _Contract) -> str:
     return "notification" if method.get("notification") else "method"
 
 
-def _method(old: Contract, new: Contract, before: Contract, after: Contract) -> Iterator[Finding]:
+def _method(old: _Contract, new: _Contract, before: _Contract, after: _Contract) -> Iterator[Finding]:
     if _kind(before) != _kind(after):
         kinds = (_kind(before), _kind(after))
         yield _both("METHOD_KIND_CHANGED", after["name"], "", kinds, "ReplyTimeout, or no effect")
         return
 
-    def gaps(forward: bool, one: Contract, other: Contract, sent: Contract, read: Contract) -> Iterator[Gap]:
+    def gaps(forward: bool, one: _Contract, other: _Contract, sent: _Contract, read: _Contract) -> Iterator[Gap]:
         records = Records(one, other, "json", forward=forward)
         for name in read.get("validators", ()):
             if name not in sent.get("validators", ()):
@@ -249,10 +249,10 @@ def _results(records: Records, sent: Any, read: Any) -> Iterator[Gap]:
     yield from records.types.value(sent, read, "result")
 
 
-def _names(method: Contract) -> Sequence[str]:
+def _names(method: _Contract) -> Sequence[str]:
     return [field.get("key", field["name"]) for field in method["params"]]
 
 
-def _same_order(sent: Contract, read: Contract) -> bool:
+def _same_order(sent: _Contract, read: _Contract) -> bool:
     """Return whether parameters in the caller's order are in the server's, which may have more of them."""
     return bool(read.get("by_position")) and _names(read)[: len(_names(sent))] == _names(sent)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 __all__ = [
     "INTEGER",
+    "Type",
     "bounds_of",
     "core_of",
     "effective_count",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from oddwire.contracts.domains import Type
 from oddwire.contracts.gaps import Gap, shown
-from oddwire.contracts.values import End, Type, Types
+from oddwire.contracts.values import End, Types
 
 __all__ = ["Records"]
 

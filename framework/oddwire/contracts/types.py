@@ -52,7 +52,7 @@ from oddwire.schema.tree import dump
 from oddwire.schema.union_kinds import Either, Tagged
 from oddwire.schema.value_kinds import Limited, Limits, Scalar, unlimited
 
-__all__ = ["TypeWriter", "integer_name"]
+__all__ = ["TypeWriter", "default_of", "integer_name"]
 
 
 class TypeWriter:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from oddwire.contracts import domains
+from oddwire.contracts.domains import Type
 from oddwire.contracts.gaps import Gap, shown
 
 __all__ = ["End", "Types", "wire_class"]
 
-Type = Mapping[str, Any]
 End = Literal["open", "closed", "flat"]
 """What may follow a class with bolt: ``open``, unknown TLV records, as at the end of a message; ``closed``, nothing, or
 what it cannot tell; ``flat``: its own records are looked at together with the message's."""
