@@ -15,7 +15,7 @@ import oddwire
 from oddwire.app import lightningd
 from oddwire.app.plugins import manager
 from oddwire.app.programs import registry
-from oddwire.cli import keyfile, node, plugin, run
+from oddwire.cli import contract_files, keyfile, node, plugin, run
 from oddwire.jsonrpc import program_folder
 from oddwire.node import directory_lock, secret
 from oddwire.node import node as embedded
@@ -62,6 +62,7 @@ def test_the_names_of_files() -> None:
             program_folder.DATA_DIR_SOCKET,
         ),
         *(str(node.DEFAULT_DIR), lightningd.store_name("/a/folder/NAME.py"), lightningd.store_name("NAME")),
+        str(contract_files.default_file("NAME")),
     }
     assert sorted({*documented("file")}) == sorted({*found, "lightningd-NETWORK.pid"})
 
