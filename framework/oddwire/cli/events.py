@@ -48,6 +48,9 @@ class Event(event_values.Event):
                 return f"{paint('green', 'connected')}     {peer}  {printable(self.address or '')}".rstrip()
             case "disconnected":
                 return f"{paint('yellow', 'disconnected')}  {peer}  {printable(self.text or '')}".rstrip()
+            case "delivered":
+                took = "" if self.latency is None else paint("dim", f"  {self.latency * 1000:.2f} ms")
+                return f"{paint('green', 'delivered')}     {peer}  {printable(self.schema or '')}{took}"
             case "error":
                 return f"{paint('red', 'error')}         {peer + '  ' if peer else ''}{printable(self.text or '')}"
             case "result":

@@ -1,30 +1,30 @@
-"""`oddwire send`: send one message to a node, and print the messages that come back."""
+"""`oddwire send`: send one message to a node, ask for a reply or a stream, or deliver it; and print what comes back."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
-from oddwire.app import PluginManager, hookimpl
-from oddwire.app.plugins.extension_file import place_nearby
-from oddwire.app.plugins.manager import Contribution
 from oddwire.cli.applications import call_when_broken, make_app, make_transport, start
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
+from oddwire.cli.keyfile import sole_use
 from oddwire.cli.message_arguments import from_assignments
 from oddwire.cli.plain_values import Command
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.running import execute
-from oddwire.cli.shared_options import ConnectTimeout, DataDir, Json, Network, Proxy, Verbose
+from oddwire.cli.send_modes import Connection, Mode, PlainSend, Request, Stream
+from oddwire.cli.shared_options import ConnectTimeout, DataDir, Json, Network, Proxy, Timeout, Verbose
 from oddwire.cli.standard_streams import command_stdout
-from oddwire.codecs.base import Codec
-from oddwire.errors import DefinitionError, EncodeError, ExtensionError, NotSupported, OddwireError
+from oddwire.cli.vocabulary import Vocabulary, find_message, load_vocabularies, split_name
+from oddwire.errors import EncodeError, NotSupported, OddwireError
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.bolt1 import DEFAULT_NETWORK, DEFAULT_PORTS
 from oddwire.schema import Message, Schema, schema_of
@@ -35,50 +35,82 @@ __all__ = ["program"]
 
 program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-
-class _Vocabulary:
-    """A plugin with an extension's messages and codecs, without its handlers."""
-
-    def __init__(self, contribution: Contribution) -> None:
-        self.name = contribution.name
-        self.feature = contribution.feature
-        self.versions = contribution.versions  # even types may be sent to a peer that speaks one of them
-        self._codecs = contribution.codecs
-        found = dict.fromkeys(contribution.messages)
-        for handler in contribution.handlers:
-            found.update(dict.fromkeys((handler.message, *handler.replies())))
-        self.messages: tuple[type[Message], ...] = (*found,)  # the application adds the replies that they declare
-
-    @hookimpl
-    def register_messages(self) -> Iterable[type[Message]]:
-        return self.messages
-
-    @hookimpl
-    def register_codecs(self) -> Iterable[Codec]:
-        return self._codecs
+_REPLY: Final = 5.0  # seconds by default for a reply, and for each part of a stream
+_DELIVERY: Final = 30.0  # seconds by default for a reliable message
+_WAIT: Final = 1.0  # seconds by default for what comes after a plain message
 
 
-class _Ending:
-    """A plugin that sets ``gone`` when the peer disconnects."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Options:
+    """The options that say how it is sent."""
 
-    name = "oddwire.cli.send"
+    request: bool
+    reliable: bool
+    stream: bool
+    plain: bool
+    force: bool
+    reply: Sequence[str]
+    timeout: float | None
+    limit: int | None
+    wait: float | None
+    data_dir: Path | None
+    uri: str
 
-    def __init__(self) -> None:
-        self.gone = asyncio.Event()
-
-    @hookimpl
-    def peer_disconnected(self) -> None:
-        self.gone.set()
+    def check(self) -> None:
+        """Raise `CommandFailure` for options that do not belong together."""
+        modes = [name for name in ("request", "reliable", "stream") if getattr(self, name)]
+        if len(modes) > 1:
+            raise CommandFailure(f"--{' and --'.join(modes)} are different ways to send it; choose one", USAGE)
+        mode = f"--{modes[0]}" if modes else ""
+        for option, given, rights in (
+            ("--plain", self.plain, ("--request",)),
+            ("--reply", bool(self.reply), ("--request", "--stream")),
+            ("--limit", self.limit is not None, ("--stream",)),
+            ("--force", self.force, ("", "--request", "--stream")),
+        ):
+            if given and mode not in rights:
+                allowed = " or ".join(right for right in rights if right)
+                raise CommandFailure(
+                    f"{option} is for {allowed or 'plain messages'}, not for {mode or 'a plain send'}", USAGE
+                )
+        if self.limit is not None and self.limit < 1:
+            raise CommandFailure(f"--limit should be a number of parts, 1 or more, not {self.limit}", USAGE)
 
 
 @program.command("send", cls=Command)
 def _command(
     uri: Annotated[str, typer.Argument(metavar="NODE_ID@HOST:PORT", help="The node to send to.")],
-    message: Annotated[str, typer.Argument(metavar="EXT.MESSAGE", help="Extension, dot, message: chat.Say.")],
+    message: Annotated[
+        str,
+        typer.Argument(
+            metavar="EXT.MESSAGE", help="Extension, dot, message: chat.Say; or a JSON-RPC method: lsps.lsps1.get_info."
+        ),
+    ],
     fields: Annotated[list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help="The message's fields.")] = None,
+    request: Annotated[bool, typer.Option("--request", help="Ask for a reply: exit with 1 if none comes.")] = False,
+    reliable: Annotated[
+        bool, typer.Option("--reliable", help="Deliver it: it takes effect once, whatever ends meanwhile.")
+    ] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Ask for a stream, and print each part as it comes.")
+    ] = False,
+    reply: Annotated[
+        list[str] | None,
+        typer.Option("--reply", metavar="EXT.MESSAGE", help="What answers, if that is not known; may be repeated."),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Send the request as a plain message, without the session.")
+    ] = False,
+    timeout: Timeout = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", help="End the stream after so many parts.")
+    ] = None,
     wait: Annotated[
-        float, typer.Option("--wait", min=0.0, metavar="SECONDS", help="Print what is received for this many seconds.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--wait", min=0.0, metavar="SECONDS", help="Print what is received for this long: 1, or 0 after a reply."
+        ),
+    ] = None,
     extension: Annotated[
         list[str] | None,
         typer.Option("--extension", metavar="EXT", help="Load this extension's messages too: an EXT as of run."),
@@ -94,92 +126,155 @@ def _command(
     """Send messages to a node, and print what comes back."""
     printer = Printer(json, stdout=command_stdout(json))
     log_to(printer, logging.DEBUG if verbose else logging.INFO)
+    options = _Options(
+        request=request,
+        reliable=reliable,
+        stream=stream,
+        plain=plain,
+        force=force,
+        reply=reply or (),
+        timeout=timeout,
+        limit=limit,
+        wait=wait,
+        data_dir=data_dir,
+        uri=uri,
+    )
 
     async def main() -> int:
-        vocabularies = _load(extension or (), message)
-        made = from_assignments(_find(vocabularies, message), message, fields or ())
+        options.check()
+        vocabularies = load_vocabularies(
+            (*(extension or ()), *(split_name(name)[0] for name in options.reply)), message
+        )
+        mode, plugins = _mode(options, vocabularies, message, fields or ())
         transport = make_transport(
             data_dir=data_dir,
+            connect=[uri] if reliable else (),
             network=network,
             proxy=proxy,
             limits=Bolt8Limits(init_timeout=10.0, connect_timeout=connect_timeout),
         )
-        return await _send(uri, made, vocabularies, transport, printer, wait, force)
+        with contextlib.nullcontext() if data_dir is None or not reliable else sole_use(data_dir):
+            return await _send(options, mode, plugins, transport, printer)
 
     raise typer.Exit(execute(main, printer))
 
 
+def _mode(
+    options: _Options, vocabularies: Sequence[Vocabulary], name: str, fields: Sequence[str]
+) -> tuple[Mode, list[object]]:
+    """Return what to do, and the plugins that it needs. Raises `CommandFailure`."""
+    plugins: list[object] = [*vocabularies]
+    owner, short = split_name(name)
+    vocabulary = next((vocabulary for vocabulary in vocabularies if vocabulary.name == owner), None)
+    names: Sequence[str] = ()
+    if vocabulary is not None and vocabulary.peer_rpcs:
+        from oddwire.cli.peer_call import method_names, peer_call  # few extensions have any
+
+        names = method_names(vocabulary)
+        call = None if short in vocabulary.schemas else peer_call(vocabulary, short, fields)
+        if call is not None:
+            if options.reliable or options.stream or options.plain or options.reply:
+                raise CommandFailure(f"{name} is a JSON-RPC method, which is called without such options", USAGE)
+            plugins[plugins.index(vocabulary)] = call.extension
+            call.timeout = options.timeout or call.timeout
+            return call, plugins
+    schema = find_message(vocabularies, name, others=names)
+    made = from_assignments(schema, name, fields)
+    if options.reliable:
+        return _delivery(options, made, name, owner, plugins)
+    if options.request or options.stream:
+        replies = _replies(options, vocabularies, schema, name)
+        timeout = options.timeout or _REPLY
+        if options.request:
+            mode: Mode = Request(
+                message=made, name=name, replies=replies, timeout=timeout, plain=options.plain, force=options.force
+            )
+        else:
+            mode = Stream(
+                message=made, name=name, replies=replies, timeout=timeout, limit=options.limit, force=options.force
+            )
+        return mode, plugins
+    if options.timeout is not None:
+        raise CommandFailure(
+            "--timeout is for --request, --stream, --reliable and calls; --wait is for plain messages", USAGE
+        )
+    return PlainSend(message=made, force=options.force), plugins
+
+
+def _delivery(
+    options: _Options, made: Message, name: str, owner: str, plugins: list[object]
+) -> tuple[Mode, list[object]]:
+    from oddwire.cli.reliable_send import Delivery
+    from oddwire.cli.run import STORE_FILE
+
+    store = None if options.data_dir is None else options.data_dir / STORE_FILE
+    delivery = Delivery(
+        message=made,
+        name=name,
+        extension=owner,
+        timeout=options.timeout or _DELIVERY,
+        store=store,
+        command=f"oddwire run {owner} --connect {options.uri} --data-dir {options.data_dir}",
+    )
+    return delivery, [*plugins, delivery.watch]
+
+
+def _replies(
+    options: _Options, vocabularies: Sequence[Vocabulary], schema: Schema, name: str
+) -> Sequence[type[Message]]:
+    """Return the classes that may answer. Raises `CommandFailure` if none is known."""
+    if options.reply:
+        return [find_message(vocabularies, reply).cls for reply in options.reply]
+    owner = next(vocabulary for vocabulary in vocabularies if schema_of(schema.cls) in vocabulary.schemas.values())
+    replies = owner.replies_to(schema.cls)
+    if not replies:
+        raise CommandFailure(
+            f"{name}: what answers it is not known: its class declares no replies=, and no handler of {owner.name!r} "
+            "returns one; --reply EXT.MESSAGE says it",
+            USAGE,
+        )
+    return replies
+
+
 async def _send(
-    uri: str,
-    message: Message,
-    vocabularies: Sequence[_Vocabulary],
-    transport: Bolt8Transport,
-    printer: Printer,
-    wait: float,
-    force: bool,
+    options: _Options, mode: Mode, plugins: Sequence[object], transport: Bolt8Transport, printer: Printer
 ) -> int:
     try:
-        to = NodeUri.parse(uri, default_port=DEFAULT_PORTS[transport.network])
+        to = NodeUri.parse(options.uri, default_port=DEFAULT_PORTS[transport.network])
     except ValueError as error:
         raise CommandFailure(str(error), USAGE) from error
-    ending = _Ending()
-    app = make_app(printer, Reporter(printer, takes_all=True), *vocabularies, ending, transport=transport)
-    call_when_broken(printer, ending.gone.set)
+    connection = Connection()
+    store, number = (None, None) if not options.reliable else _store(options.data_dir, transport)
+    reporter = Reporter(printer, takes_all=True)
+    app = make_app(printer, reporter, *plugins, connection, transport=transport, store=store, program=number)
+    call_when_broken(printer, connection.gone.set)
     await start(app)
     try:
         try:
-            await transport.connect(to, keep=False)
-            await app.peer(to.node_id).send(message, force=force)
-        except ValueError as error:
-            raise CommandFailure(str(error), USAGE) from error
-        except EncodeError as error:
+            if not options.reliable:
+                await transport.connect(to, keep=False)
+            code = await mode.run(app.peer(to.node_id), printer)
+        except (ValueError, EncodeError) as error:
             raise CommandFailure(str(error), USAGE) from error
         except NotSupported as error:
             raise CommandFailure(str(error).replace("force=True", "--force"), FAILED) from error
         except OddwireError as error:
             raise CommandFailure(str(error), FAILED) from error
+        wait = options.wait if options.wait is not None else _WAIT if isinstance(mode, PlainSend) else 0.0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                await ending.gone.wait()
+                await connection.gone.wait()
     finally:
         await app.aclose()
-    return 0
+    return code
 
 
-def _load(extensions: Sequence[str], message: str) -> list[_Vocabulary]:
-    """Load the extensions, and the one of ``message``, to return their messages; the extensions are not run.
+def _store(data_dir: Path | None, transport: Bolt8Transport) -> tuple[Path | str, int | None]:
+    """Return the store of reliable messages, that of `oddwire run`, and the number by which peers know its user."""
+    if data_dir is None:
+        return ":memory:", None
+    from oddwire.app.programs.claims import program_number
+    from oddwire.cli.run import STORE_FILE
 
-    Raises `CommandFailure`.
-    """
-    owner, dot, _ = message.partition(".")
-    if not dot:
-        raise CommandFailure(f"message should be extension, dot, message, chat.Say for one; not {message!r}", USAGE)
-    plugins = PluginManager()
-    try:
-        loaded = [plugins.load(extension) for extension in dict.fromkeys(extensions)]
-        if owner not in loaded:
-            loaded.append(_load_owner(plugins, owner))
-    except DefinitionError as error:
-        raise CommandFailure(str(error), USAGE) from error
-    return [_Vocabulary(contribution) for contribution in plugins.contributions if contribution.name in loaded]
-
-
-def _load_owner(plugins: PluginManager, owner: str) -> str:
-    try:
-        return plugins.load(owner)
-    except ExtensionError as error:
-        if (place := place_nearby(owner)) is not None:
-            raise CommandFailure(f"{error} Then add --extension {place}", USAGE) from error
-        raise
-
-
-def _find(vocabularies: Sequence[_Vocabulary], name: str) -> Schema:
-    owner, _, short = name.partition(".")
-    vocabulary = next(vocabulary for vocabulary in vocabularies if vocabulary.name == owner)
-    schemas = {schema_of(message).name: schema_of(message) for message in vocabulary.messages}
-    if short not in schemas:
-        there = ", ".join(f"{owner}.{schema}" for schema in sorted(schemas)) or "none"
-        close = difflib.get_close_matches(short, schemas, 1)
-        hint = f", did you mean {owner}.{close[0]}?" if close else ""
-        raise CommandFailure(f"extension {owner!r} has no message {short!r}{hint}; there are: {there}", USAGE)
-    return schemas[short]
+    path = data_dir / STORE_FILE
+    return path, program_number(str(transport.node_id), path.resolve())

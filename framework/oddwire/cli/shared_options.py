@@ -11,6 +11,7 @@ from oddwire.cli.config_file import use_config
 
 __all__ = [
     "Config",
+__all__ = [
     "Connect",
     "ConnectTimeout",
     "DataDir",
@@ -21,6 +22,7 @@ __all__ = [
     "Reload",
     "ReloadDir",
     "ShowConfig",
+    "Timeout",
     "Uvloop",
     "Verbose",
 ]
@@ -66,6 +68,15 @@ Proxy = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, on stderr.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        callback=_positive,
+        help="For a reply, or each part of a stream, 5 by default; for a call 60, for --reliable 30.",
+    ),
+]
 Uvloop = Annotated[bool, typer.Option("--uvloop", help="Run on uvloop, which has to be installed.")]
 Config = Annotated[
     Path | None,

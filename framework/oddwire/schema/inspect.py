@@ -30,11 +30,11 @@ from oddwire.schema.kinds import (
     unboxed,
 )
 from oddwire.schema.message import Message, schema_of
-from oddwire.schema.tree import dump_record, load
+from oddwire.schema.tree import dump, dump_record, load
 from oddwire.schema.union_kinds import Either, Tagged
 from oddwire.schema.value_kinds import Limited, Scalar, unlimited
 
-__all__ = ["from_dict", "from_strings", "to_dict"]
+__all__ = ["from_dict", "from_strings", "plain_from_text", "to_dict"]
 
 M = TypeVar("M", bound=Message)
 _Reader = Callable[[Field, Any, str], Any]
@@ -78,6 +78,14 @@ def from_strings(cls: type[M], texts: Mapping[str, str]) -> M:
     """
     form = _form_of(schema_of(cls))
     return _make(cls, texts, lambda field, text, path: _parse(field.kind, text, form, path))
+
+
+def plain_from_text(kind: Kind, text: str, path: str = "$") -> Any:
+    """Return what JSON holds for a value that was typed, which is read as `from_strings` does. Raises `EncodeError`."""
+    try:
+        return dump(kind, _parse(kind, text, JSON, path), JSON, path)
+    except MalformedMessage as error:
+        raise EncodeError(str(error.args[0]), path=error.path) from None
 
 
 def _form_of(record: Record) -> Form:

@@ -196,3 +196,62 @@ async def test_what_a_peer_says_does_nothing_to_a_terminal(oddwire, start) -> No
     assert f"says: {shown}\n" in err
     assert not set(out + err) & set("\x1b\x9b\u202e")
     assert "\nERROR" not in out + err
+
+
+async def test_a_request_ends_with_its_reply(oddwire, uri: str) -> None:
+    code, out, err = await oddwire("send", uri, "echo.BoltRequest", "note=hi", "--request", "--wait", "0")
+    assert (code, err) == (0, "")
+    assert re.search(r"^<- \S+  echo\.BoltReply 0x8c07 .* note='hi'  \d+\.\d\d ms$", out, re.MULTILINE)
+
+
+async def test_a_delivery_is_kept_until_the_peer_can_be_reached(oddwire, start, tmp_path) -> None:
+    node = await start("run", "courier", "--listen", "127.0.0.1:0", "--data-dir", tmp_path / "theirs", "--json")
+    uri = (await node.event("listening"))["uri"]
+    assert (await node.interrupt())[0] == 0
+    parcel = ("courier.Parcel", "name=a.txt", "data=c0ffee", "--reliable", "--data-dir", tmp_path / "mine", "--json")
+    code, out, err = await oddwire("send", uri, *parcel, "--timeout", "0.3")
+    assert code == 1
+    assert "1 message of courier waits for" in err
+    assert json.loads(out.splitlines()[-1])["event"] == "error"
+    address = uri.partition("@")[2]
+    await start("run", "courier", "--listen", address, "--data-dir", tmp_path / "theirs", "--json")
+    code, out, err = await oddwire("send", uri, *parcel)
+    assert code == 0
+    assert "goes on with the courier.Parcel that has waited" in err
+    delivered = [json.loads(line) for line in out.splitlines() if '"delivered"' in line]
+    assert [(event["schema"], event["type"]) for event in delivered] == [("courier.Parcel", 0x8C21)]
+
+
+async def test_ctrl_c_cancels_a_stream(start, tmp_path) -> None:
+    (tmp_path / "ticks.py").write_text(TICKS)
+    node = await start("run", "ticks.py", "--listen", "127.0.0.1:0", "--json")
+    uri = (await node.event("listening"))["uri"]
+    sending = await start("send", uri, "ticks.Start", "--stream", "--extension", "ticks.py", "--json")
+    await sending.event("received", schema="ticks.Tick")
+    code, _, err = await sending.interrupt()
+    assert (code, err) == (130, "")
+    code, _, err = await node.interrupt()
+    assert code == 0
+    assert "cancelled by the peer" in err
+
+
+TICKS = """
+import asyncio
+from collections.abc import AsyncIterator
+from oddwire import Context, Extension, Message, message
+extension = Extension("ticks", version="1.0")
+
+@message(0x8E21)
+class Start(Message): ...
+
+@message(0x8E23)
+class Tick(Message): ...
+
+@extension.on(Start)
+async def begin(context: Context, start: Start) -> AsyncIterator[Tick]:
+    try:
+        yield Tick()
+        await asyncio.Event().wait()
+    finally:
+        context.logger.info("cancelled by the peer")
+"""

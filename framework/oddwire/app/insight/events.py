@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "EventKind"]
 
-EventKind = Literal["listening", "connected", "disconnected", "received", "sent", "result", "error"]
+EventKind = Literal["listening", "connected", "disconnected", "received", "sent", "delivered", "result", "error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
