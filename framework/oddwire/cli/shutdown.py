@@ -35,6 +35,7 @@ __all__ = [
     "importing",
     "on_abandon",
     "on_hangup",
+    "on_interrupt",
     "on_stop",
     "signal_code",
     "watch_over",
@@ -71,6 +72,7 @@ class Shutdown:
         """The command's exit code, once it is known."""
         self.stop: Callable[[signal.Signals], object] | None = None
         self.hangup: Callable[[], object] | None = None
+        self.interrupt: Callable[[], object] | None = None
         self.abandon: Callable[[], object] | None = None
         self.others: Callable[[], list[str]] = list
         self.plugins: PluginManager | None = None
@@ -242,12 +244,20 @@ class Shutdown:
                 os.write(self._writing, bytes([number]))
         if number == signal.SIGHUP and self.hangup is not None:
             return
+        if number == signal.SIGINT and self.interrupt is not None and self._interrupts:
+            self.interrupt()
+            return
         if self.interruptible:
             self._thrown = True
             self.first = self.first or signal.Signals(number)
             raise KeyboardInterrupt
         if self._loop is None:
             self._early = signal.Signals(number)
+
+    @property
+    def _interrupts(self) -> bool:
+        """Whether SIGINT ends something else than the command."""
+        return self.interrupt is not None and self.first is None and not self._closing
 
     def _watch(self) -> None:
         poll = select.poll()
@@ -285,6 +295,8 @@ class Shutdown:
     def _take(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP and self.hangup is not None:
             self._call(self.hangup)
+        elif number is signal.SIGINT and self._interrupts:
+            pass  # the main thread's handler acts on it
         elif number is self.first and not self._thrown and time.monotonic() < self._first_at + _SAME:
             pass
         elif not self._thrown and (self.first is not None or self._closing):
@@ -372,6 +384,16 @@ def on_hangup(action: Callable[[], object]) -> None:
     """Make every SIGHUP call ``action`` on the event loop, instead of ending the command."""
     if _current is not None:
         _current.hangup = action
+
+
+def on_interrupt(action: Callable[[], object] | None) -> None:
+    """Make every SIGINT call ``action`` in the main thread, instead of ending the command; None undoes it.
+
+    It is called by the signal handler, wherever the main thread is, and may raise `KeyboardInterrupt` there. Once
+    another signal has asked for the end, SIGINT ends the process as ever.
+    """
+    if _current is not None:
+        _current.interrupt = action
 
 
 def on_abandon(action: Callable[[], object], holdups: Callable[[], list[str]] = list) -> None:
