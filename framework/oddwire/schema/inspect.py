@@ -34,7 +34,7 @@ from oddwire.schema.tree import dump, dump_record, load
 from oddwire.schema.union_kinds import Either, Tagged
 from oddwire.schema.value_kinds import Limited, Scalar, unlimited
 
-__all__ = ["from_dict", "from_strings", "plain_from_text", "to_dict"]
+__all__ = ["from_dict", "from_strings", "plain_from_text", "to_dict", "value_from_text"]
 
 M = TypeVar("M", bound=Message)
 _Reader = Callable[[Field, Any, str], Any]
@@ -78,6 +78,15 @@ def from_strings(cls: type[M], texts: Mapping[str, str]) -> M:
     """
     form = _form_of(schema_of(cls))
     return _make(cls, texts, lambda field, text, path: _parse(field.kind, text, form, path))
+
+
+def value_from_text(schema: Schema, name: str, text: str) -> Any:
+    """Return the value of one field of a message that was typed, as `from_strings` reads it. Raises `EncodeError`."""
+    field = schema.field(name)
+    if field is None:
+        raise EncodeError(f"{schema.name} has no field {name!r}; {_fields_of(schema)}")
+    form = _form_of(schema)
+    return _read_field(lambda field, text, path: _parse(field.kind, text, form, path), field, text, f"$.{name}")
 
 
 def plain_from_text(kind: Kind, text: str, path: str = "$") -> Any:
