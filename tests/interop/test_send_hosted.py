@@ -1,4 +1,4 @@
-"""`oddwire send` and `oddwire shell` with an extension that runs as a plugin: of the embedded node, of Core Lightning."""
+"""`oddwire send` and `oddwire shell` with an extension that is a plugin: of the embedded node, of Core Lightning."""
 
 from __future__ import annotations
 
