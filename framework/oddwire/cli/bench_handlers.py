@@ -17,7 +17,7 @@ from oddwire.errors import OddwireError, RemoteFailure
 from oddwire.schema import Message
 from oddwire.session.wire.frame_types import Code, describe_code
 
-__all__ = ["HandlerRow", "Trial", "empty_extension", "measure", "run_for", "try_out"]
+__all__ = ["HandlerRow", "How", "Trial", "empty_extension", "measure", "run_for", "try_out"]
 
 How = Literal["plain", "request", "stream", "reliable"]
 
