@@ -15,8 +15,7 @@ import oddwire
 from oddwire.app import lightningd
 from oddwire.app.plugins import manager
 from oddwire.app.programs import registry
-from oddwire.cli import contract_files, keyfile, node, plugin, run
-from oddwire.cli import keyfile, node, plugin, run, shell_prompt
+from oddwire.cli import contract_files, keyfile, node, plugin, run, shell_prompt
 from oddwire.jsonrpc import program_folder
 from oddwire.node import directory_lock, secret
 from oddwire.node import node as embedded

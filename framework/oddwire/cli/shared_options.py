@@ -11,7 +11,6 @@ from oddwire.cli.config_file import use_config
 
 __all__ = [
     "Config",
-__all__ = [
     "Connect",
     "ConnectTimeout",
     "DataDir",
