@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from oddwire.app.gc_tuning import hold_collector, relax_collector
 from oddwire.app.hookspecs import hookimpl
+from oddwire.app.insight.hosted import HostedInsight
 from oddwire.app.main_program import on_fork
 from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.app.plugins.manager import PluginManager
@@ -47,7 +48,12 @@ _SUCCESSION: Final = WATCHDOG + 1.0  # seconds after which a plugin whose node h
 _SWITCH: Final = 0.0005  # seconds; Python's default is 0.005
 
 # lightningd's names of the levels: at unusual and broken its operator is warned
-_LEVELS: Final = ((logging.ERROR, "broken"), (logging.WARNING, "unusual"), (logging.NOTSET, "info"))
+_LEVELS: Final = (
+    (logging.ERROR, "broken"),
+    (logging.WARNING, "unusual"),
+    (logging.INFO, "info"),
+    (logging.NOTSET, "debug"),
+)
 
 
 def is_hosted() -> bool:
@@ -60,9 +66,10 @@ def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | N
 
     ``extensions`` are as for `Application`. If they cannot be loaded, or do not start, the reason is reported to the
     node, which then goes on without the plugin. ``print`` and other output to stdout is written to the node's log, as
-    are the records of `logging` from INFO up. `SystemExit` or `KeyboardInterrupt` raised by a task of the extensions'
-    own does not end the plugin; ``app.stop()`` does. The files written by ``oddwire plugin`` call this function. It has
-    to be the last call of a program: nothing should be written to stdout before.
+    are the records of `logging` from INFO up, or as the option ``NAME-log-level`` says. `SystemExit` or
+    `KeyboardInterrupt` raised by a task of the extensions' own does not end the plugin; ``app.stop()`` does. The files
+    written by ``oddwire plugin`` call this function. It has to be the last call of a program: nothing should be written
+    to stdout before.
 
     ``receive`` is how the node passes messages on: by its notification, which lightningd v24.02 and later have and
     which is the default there, or by its hook. Raises `ExtensionError` for anything else.
@@ -92,7 +99,7 @@ def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | N
     settled = _OpenedTransport()
     host = _PluginProgram(settled)
     host.prepare()
-    loaded = _load(settled, extensions)
+    loaded = _load(settled, extensions, log)
     if isinstance(loaded, LoadedPlugins):
         early_manifest.answer(loaded.manifest)
     from oddwire.transports.cln.transport import ClnTransport
@@ -162,12 +169,13 @@ def _ignore(arguments: Any) -> None:
     logger.error("%s: %r", text, arguments.object, exc_info=arguments.exc_value)
 
 
-def _load(settled: _OpenedTransport, extensions: Sequence[object]) -> LoadedPlugins | BaseException:
+def _load(settled: _OpenedTransport, extensions: Sequence[object], log: _NodeLog) -> LoadedPlugins | BaseException:
     """Return the loaded extensions, or the exception why they cannot be loaded."""
     try:
         plugins = PluginManager()
         for plugin in (settled, *extensions, PluginSocket(os.getcwd(), settled.file)):  # noqa: PTH109
             plugins.add(plugin)
+        plugins.register(HostedInsight(settled.file, os.getcwd(), log, plugins.contributions))  # noqa: PTH109
         assembly = LoadedPlugins(plugins)
         settled.tables = assembly.tables
         for text in plugins.warnings():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from time import thread_time
@@ -90,7 +90,7 @@ class Core:
         self._traced: list[Traced] = []
         self.tracer = Tracer(app, tracers) if tracers else None
         """Traces and counts messages, None while nobody wants to know."""
-        self.watch: Watch[Any] | None = None
+        self.watches: tuple[Watch[Any], ...] = ()
         """Who looks on for a while; see `look_on`."""
         self.enforcer = Enforcer(app, transport, failures, self.spawn, on_loss=on_loss)
         self.trace_in(self.enforcer)
@@ -136,18 +136,24 @@ class Core:
 
             counts = Counts(self._is_known)
             counts.peers = {node_id: [0, 0] for node_id, queue in self.queues.items() if queue.info is not None}
-            self._use_tracer(counts, self.watch)
+            self._use_tracer(counts)
         return counts
 
-    def look_on(self, watch: Watch[Any] | None) -> None:
-        """Tell ``watch`` of messages, peers and failures from now on; None ends that."""
-        self.watch = self.failures.watch = self.enforcer.watch = watch
-        self._use_tracer(self.counts, watch)
+    def look_on(self, watch: Watch[Any]) -> None:
+        """Tell ``watch`` of messages, peers and failures from now on."""
+        self._tell((*self.watches, watch))
 
-    def _use_tracer(self, counts: Counts | None, watch: Watch[Any] | None) -> None:
-        wanted = self._hooks or counts is not None or watch is not None
-        look = None if watch is None else watch.message_traced
-        self.tracer = Tracer(self.app, self._hooks, counts, look) if wanted else None
+    def look_away(self, watch: Watch[Any]) -> None:
+        """Undo `look_on`."""
+        self._tell(tuple(one for one in self.watches if one is not watch))
+
+    def _tell(self, watches: tuple[Watch[Any], ...]) -> None:
+        self.watches = self.failures.watches = self.enforcer.watches = watches
+        self._use_tracer(self.counts)
+
+    def _use_tracer(self, counts: Counts | None) -> None:
+        calls: list[Callable[..., object]] = [*self._hooks, *(watch.message_traced for watch in self.watches)]
+        self.tracer = Tracer(self.app, calls, counts) if calls or counts is not None else None
         for part in self._traced:
             part.use_tracer(self.tracer)
         for queue in self.queues.values():

@@ -132,8 +132,8 @@ class Dispatcher:
         core = self.core
         if core.counts is not None:
             core.counts.peers[queue.peer.node_id] = [0, 0]
-        if core.watch is not None:
-            core.watch.peer_connected(queue.peer)
+        for watch in core.watches:
+            watch.peer_connected(queue.peer)
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
         """Decode a payload and enqueue it for its handler, in time independent of the number of peers and types."""
@@ -195,8 +195,8 @@ class Dispatcher:
         queue.info = queue.session = None
         if self.core.counts is not None:
             self.core.counts.peers.pop(peer, None)
-        if self.core.watch is not None:
-            self.core.watch.peer_disconnected(queue.peer, reason)
+        for watch in self.core.watches:
+            watch.peer_disconnected(queue.peer, reason)
         queue.fail_requests(reason)
         queue.cancel_serving()
         queue.cancel_throttle()

@@ -41,7 +41,7 @@ class Failures:
         self._reports = Tasks()
         self.places: Counter[tuple[str, str]] = Counter()
         """What has failed, by extension and by the code's kind and name; ``others`` for more than a number of these."""
-        self.watch: Watch[Any] | None = None
+        self.watches: tuple[Watch[Any], ...] = ()
         """Who is told of failures for a while."""
         self.muted = False
         """Whether nothing is reported any more: the application was killed, and unwinds."""
@@ -81,9 +81,9 @@ class Failures:
             logger.log(level, "%s of %r failed" + then, what, context.extension, exc_info=error)
         else:
             logger.log(level, "%s of %r failed, with %s" + then, what, context.extension, peer, exc_info=error)
-        if self.watch is not None and report:
-            self.watch.handler_failed(peer, context.extension, what, error)
         if report:
+            for watch in self.watches:
+                watch.handler_failed(peer, context.extension, what, error)
             self._call_hooks(what, peer, context.extension, message, error)
 
     def _call_hooks(

@@ -122,7 +122,7 @@ class Enforcer:
         self._on_loss = (*on_loss,)
         self._spawn = spawn
         self._tracer: Tracer | None = None
-        self.watch: Watch[Any] | None = None
+        self.watches: tuple[Watch[Any], ...] = ()
         """Who is told of lost messages for a while."""
 
     def use_tracer(self, tracer: Tracer | None) -> None:
@@ -216,14 +216,14 @@ class Enforcer:
     def _report_loss(
         self, policy: Policy, node_id: NodeId, extension: str, payload: bytes, error: OddwireError
     ) -> None:
-        if (self._on_loss or self.watch is not None) and policy.report:
+        if (self._on_loss or self.watches) and policy.report:
             try:
                 message = self._app.registry.decode(payload)
             except DecodeError:
                 message = None  # its class has changed, or is not registered any more
             peer = self._app.peer(node_id)
-            if self.watch is not None:
-                self.watch.delivery_failed(peer, extension, message, error)
+            for watch in self.watches:
+                watch.delivery_failed(peer, extension, message, error)
             if self._on_loss:
                 self._spawn(self._report(peer, extension, message, error))
 

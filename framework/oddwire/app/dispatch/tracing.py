@@ -25,8 +25,7 @@ logger = get_logger("oddwire.app")
 class Tracer:
     """Calls the `message_traced` hooks, and counts messages. Created only if a plugin has one, or someone looks.
 
-    ``calls`` are the hooks, ``watch`` is one more, that of who looks on for a while; ``counts`` are None while messages
-    are not counted.
+    ``calls`` are the hooks, and those of who looks on for a while; ``counts`` are None while messages are not counted.
     """
 
     def __init__(
@@ -34,10 +33,9 @@ class Tracer:
         app: Application,
         calls: Sequence[Callable[..., object]] = (),
         counts: Counts | None = None,
-        watch: Callable[..., object] | None = None,
     ) -> None:
         self._app = app
-        self._calls = (*calls, *([] if watch is None else [watch]))
+        self._calls = (*calls,)
         self.tells = bool(self._calls)
         """Whether anybody is told of each message."""
         self.counts = counts

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from oddwire.printable import printable
+
 if TYPE_CHECKING:
     from oddwire.proto.keys import NodeId
     from oddwire.schema import Message
@@ -60,6 +62,24 @@ class Event:
         }
         shown = {key: value for key, value in values.items() if value is not None}
         return {**shown, "value": self.value} if self.event == "result" else shown
+
+    def to_line(self) -> str:
+        """Return the event as a line of a log; text of others is made `printable`."""
+        parts = [self.event, "" if self.peer is None else str(self.peer)]
+        if self.type_id is not None:
+            parts += [self.schema or "type", f"{self.type_id:#06x}", f"[{len(self.payload or b'')} bytes]"]
+        if self.message is not None:
+            from oddwire.schema import schema_of
+            from oddwire.schema.spelling import show_fields
+
+            parts.append(show_fields(schema_of(self.message), self.message, " "))
+        parts += [self.address or "", self.text or ""]
+        return printable(" ".join(part for part in parts if part))
+
+    def to_extra(self) -> dict[str, Any]:
+        """Return what a record of `logging` has besides its text: ``peer`` and ``type``, where there are any."""
+        extra = {"peer": None if self.peer is None else str(self.peer), "type": self.type_id}
+        return {name: value for name, value in extra.items() if value is not None}
 
 
 def _fields(message: Message) -> Any:

@@ -36,7 +36,8 @@ class Insight:
         self._began = began
         self.program = ""
         self.kind = "run"
-        self.ring = Ring(self._look_on, lambda: self._core.look_on(None))
+        self.ring = Ring(self._begin, self._end)
+        self._watch: Watch[Event] | None = None
 
     def close(self) -> None:
         """Keep no events any more: the application ends."""
@@ -72,10 +73,22 @@ class Insight:
         node_id = None if self._app.node_id is None else str(self._app.node_id)
         return {"events": seen.events, "next": seen.next, "missed": seen.missed, "node_id": node_id}
 
-    def _look_on(self) -> None:
-        core, ring = self._core, self.ring
+    def look_on(self, show: Callable[[Event], object]) -> Watch[Event]:
+        """Call ``show`` with each event from now on. Raises `LocalProtocolError` before the application has started."""
+        core = self._core
         connected = [node_id for node_id, queue in core.queues.items() if queue.info is not None]
-        core.look_on(Watch(Event, lambda event: ring.add(event.to_values()), names=self._names, connected=connected))
+        watch = Watch(Event, show, names=self._names, connected=connected)
+        core.look_on(watch)
+        return watch
+
+    def _begin(self) -> None:
+        ring = self.ring
+        self._watch = self.look_on(lambda event: ring.add(event.to_values()))
+
+    def _end(self) -> None:
+        if self._watch is not None:
+            self._core.look_away(self._watch)
+            self._watch = None
 
     @cached_property
     def _names(self) -> dict[int, str]:
