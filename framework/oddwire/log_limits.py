@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 __all__ = ["LIMITED", "LeftOut", "LogFilter", "LogLimiter", "LogLimits", "cut", "get_logger", "guard_process"]
 
 _NODE_ID: Final = 33  # bytes
+_EXTENSION: Final = "oddwire.extension."
 _NAMED: Final = 16  # sources named, those with the most lines left out; the rest are summed up
 _OVERHEAD: Final = 64  # characters of a line besides its text: time, level, name
 
@@ -173,8 +174,9 @@ class LogLimiter:
 class LogFilter(logging.Filter):
     """Passes each record through a `LogLimiter` once. For our loggers, and for handlers of other loggers.
 
-    A record is about the peer among its arguments, a node id or an object that has one; otherwise about the source
-    line that it comes from.
+    A record is about its ``peer``, or the peer among its arguments, a node id or an object that has one; otherwise
+    about the source line that it comes from. Records get ``peer``, the node id in hex digits, and ``extension``, where
+    these are known and not given by ``extra``.
     """
 
     def __init__(self, limiter: LogLimiter | None = None) -> None:
@@ -201,6 +203,7 @@ class LogFilter(logging.Filter):
             return True
         about = _peer_of(record)
         peer = about is not None
+        _add_extra(record, about)
         key = about or f"{record.name}:{record.lineno}"
         with self._lock:
             limiter = self.limiter
@@ -291,7 +294,19 @@ def _cut_middle(text: str, most: int) -> str:
     return f"{head}\n  ... ({len(text) - most} more characters) ...\n{tail}"
 
 
+def _add_extra(record: logging.LogRecord, peer: str | None) -> None:
+    """Let a record say which peer and which extension it is about, where that is known and not said."""
+    values = record.__dict__
+    if peer is not None:
+        values.setdefault("peer", peer)
+    if record.name.startswith(_EXTENSION):
+        values.setdefault("extension", record.name[len(_EXTENSION) :])
+
+
 def _peer_of(record: logging.LogRecord) -> str | None:
+    peer = record.__dict__.get("peer")
+    if isinstance(peer, str) and len(peer) == 2 * _NODE_ID:
+        return peer
     arguments = record.args
     if type(arguments) is tuple:
         for argument in arguments:

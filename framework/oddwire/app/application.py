@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Application", "reason_of"]
 
 logger = get_logger("oddwire.app")
+_frames = get_logger("oddwire.session.frames")
 
 T = TypeVar("T")
 
@@ -190,6 +192,10 @@ class Application:
             from oddwire.app.dispatch.core import Core  # imported late: the host has the manifest sooner
             from oddwire.app.dispatch.dispatcher import Dispatcher
 
+            if frames := self._has_session and _frames.isEnabledFor(logging.DEBUG):
+                from oddwire.app.insight.frame_log import FrameLog, log_sent_frames  # imported late: for who debugs
+
+                log_sent_frames(self.transport, self._tables.registry.title_of)
             core = Core(
                 self,
                 self._tables,
@@ -214,7 +220,10 @@ class Application:
                 self._early.messenger = self._dispatcher.messenger
             self.resources.start(self._dispatcher.use_delivery, core)
             opening = True
-            await self.transport.open(self._manifest, self._dispatcher.metered(self._limits))
+            sink = self._dispatcher.metered(self._limits)
+            if frames:
+                sink = FrameLog(sink, self._tables.registry.title_of)
+            await self.transport.open(self._manifest, sink)
             await self._get_ready(self._background)
             if self._state is _State.STARTING:
                 self._state = _State.RUNNING

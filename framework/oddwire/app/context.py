@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from oddwire.app.dispatch.listeners import MessageStream
     from oddwire.app.dispatch.peer_rpcs import PeerRpcs
     from oddwire.app.extension import Extension
+    from oddwire.app.peer_logger import PeerLogger
     from oddwire.app.plugins.manager import Contribution
     from oddwire.app.resending.again import Again, Pending
     from oddwire.app.resending.keys import Key
@@ -629,14 +630,27 @@ NOT_PROVIDED: Final = NotProvided("objects provided for a peer exist only while 
 class Context(AppContext):
     """The argument of every handler, and of hooks that concern a peer; one object for the duration of a connection."""
 
-    __slots__ = ("_peer", "_things")
+    __slots__ = ("_logger", "_peer", "_things")
 
     def __init__(self, app: Application, extension: str, peer: Peer) -> None:
         self.app = app
         self.extension = extension
         self._peer = peer
+        self._logger: PeerLogger | None = None
         # For each function of the extension that takes things provided for the peer's connection: those things
         self._things: Sequence[Any] | NotProvided = NOT_PROVIDED
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The extension's logger, ``oddwire.extension.<name>``, with records that have the peer's node id, ``peer``.
+
+        Its rate is limited per peer, and in total (`oddwire.log_limits.LogLimits`).
+        """
+        if self._logger is None:
+            from oddwire.app.peer_logger import PeerLogger  # imported late: not needed to answer a host's getmanifest
+
+            self._logger = PeerLogger(get_logger(f"oddwire.extension.{self.extension}"), str(self._peer.node_id))
+        return self._logger
 
     @property
     def peer(self) -> Peer:

@@ -6,7 +6,7 @@ import logging
 
 from oddwire.app.insight.watch import Watch
 from oddwire.cli.events import Event, Printer
-from oddwire.log_format import LineFormatter
+from oddwire.log_format import JsonFormatter, LineFormatter
 from oddwire.log_limits import LIMITED, guard_process
 
 __all__ = ["Reporter", "log_to"]
@@ -27,11 +27,12 @@ class Reporter(Watch[Event]):
 class _Lines(logging.Handler):
     """A `logging` handler that prints records on stderr."""
 
-    def __init__(self, printer: Printer, level: int = logging.NOTSET) -> None:
+    def __init__(self, printer: Printer, level: int = logging.NOTSET, *, as_json: bool = False) -> None:
         super().__init__(level)
         self.addFilter(LIMITED)
         self._printer = printer
-        self.setFormatter(LineFormatter("%(levelname)s %(name)s: %(message)s"))
+        text = "%(levelname)s %(name)s: %(message)s"
+        self.setFormatter(JsonFormatter() if as_json else LineFormatter(text))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -59,16 +60,16 @@ class _Errors(logging.Handler):
             self._printer.event(Event(event="error", text=text))
 
 
-def log_to(printer: Printer, level: int = logging.INFO) -> None:
-    """Print oddwire's log on stderr and, with JSON, errors of the transports also on stdout as events.
+def log_to(printer: Printer, level: int = logging.INFO, *, as_json: bool = False) -> None:
+    """Print oddwire's log on stderr, ``as_json`` an object a line; of a JSON printer, errors of transports are events.
 
     Records of others, such as asyncio or an extension, are printed from level WARNING on, if they have no handler.
     """
-    logging.lastResort = _Lines(printer, logging.WARNING)
+    logging.lastResort = _Lines(printer, logging.WARNING, as_json=as_json)
     guard_process()
     logger = logging.getLogger("oddwire")
     logger.setLevel(level)
     logger.propagate = False
-    logger.addHandler(_Lines(printer))
+    logger.addHandler(_Lines(printer, as_json=as_json))
     if printer.as_json:
         logging.getLogger("oddwire.transports").addHandler(_Errors(printer))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,7 +57,7 @@ async def test_a_context_knows_where_it_belongs() -> None:
     assert context.app is app
     assert context.extension == "test"
     assert context.peer.node_id == ALICE
-    assert context.logger is logging.getLogger("oddwire.extension.test")
+    assert context.logger.name == "oddwire.extension.test"
     assert repr(context) == f"<Context of 'test' with {ALICE}>"
 
 

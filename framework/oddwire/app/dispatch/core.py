@@ -212,12 +212,12 @@ class Core:
             self.tracer.trace(
                 "received", queue.peer.node_id, payload, None, error=error, handled=False, outcome="malformed"
             )
-        self.enforcer.apply(Outcome.MALFORMED, queue, str(error))
+        self.enforcer.apply(Outcome.MALFORMED, queue, str(error), payload)
 
     def unhandled(self, queue: PeerQueue, payload: bytes, message: Message, fate: Fate = Fate.FREE) -> None:
         """Apply the policy to a message without a handler, that may be a late reply, or one too many."""
         warning = "" if queue.exchanges is None else queue.exchanges.unhandled(message, fate)
         if warning:
-            self.enforcer.apply(Outcome.UNASKED, queue, f"{self.enforcer.describe(payload)}: {warning}")
+            self.enforcer.apply(Outcome.UNASKED, queue, f"{self.enforcer.describe(payload)}: {warning}", payload)
         else:
-            self.enforcer.apply(Outcome.UNHANDLED, queue, self.enforcer.describe(payload))
+            self.enforcer.apply(Outcome.UNHANDLED, queue, self.enforcer.describe(payload), payload)

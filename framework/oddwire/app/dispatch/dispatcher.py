@@ -246,7 +246,7 @@ class Dispatcher:
             core.tracer.trace("received", peer, payload, None, handled=False, outcome=outcome)
         type_id = int.from_bytes(payload[:2], "big")
         found = Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN
-        core.enforcer.apply(found, queue, core.tables.registry.title_of(type_id))
+        core.enforcer.apply(found, queue, core.tables.registry.title_of(type_id), payload)
 
     # For the application ----------------------------------------------------------------------------
 

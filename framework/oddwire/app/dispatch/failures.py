@@ -15,7 +15,7 @@ from oddwire.app.plugins.manager import HookCall
 from oddwire.errors import ConnectionClosed, PeerNotConnected
 from oddwire.exit_exceptions import must_pass, spelled
 from oddwire.log_limits import get_logger
-from oddwire.schema import Message
+from oddwire.schema import Message, schema_of
 from oddwire.session.limits import Counters
 
 if TYPE_CHECKING:
@@ -75,12 +75,16 @@ class Failures:
             self.places[place] += 1
         then += _EXITING if isinstance(error, SystemExit | KeyboardInterrupt) else ""
         level = logging.DEBUG if gone else level
+        about: dict[str, object] = {"extension": context.extension}
+        if message is not None:
+            about["type"] = schema_of(message).type_id
         if unreached:
-            logger.info("%s of %r ended early: %s", what, context.extension, spelled(error))
+            logger.info("%s of %r ended early: %s", what, context.extension, spelled(error), extra=about)
         elif peer is None:
-            logger.log(level, "%s of %r failed" + then, what, context.extension, exc_info=error)
+            logger.log(level, "%s of %r failed" + then, what, context.extension, exc_info=error, extra=about)
         else:
-            logger.log(level, "%s of %r failed, with %s" + then, what, context.extension, peer, exc_info=error)
+            text = "%s of %r failed, with %s" + then
+            logger.log(level, text, what, context.extension, peer, exc_info=error, extra=about)
         if report:
             for watch in self.watches:
                 watch.handler_failed(peer, context.extension, what, error)

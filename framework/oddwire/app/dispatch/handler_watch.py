@@ -148,12 +148,14 @@ class HandlerWatch:
         if spot is None or work is None:  # waits in our code, for example to send its reply
             return
         text = "; it waits at %s. Use a timeout, such as asyncio.timeout(5), or context.spawn()"
-        what = f"{running_hook(task) or work.what} of {work.owner!r}"
+        what, about = f"{running_hook(task) or work.what} of {work.owner!r}", {"extension": work.owner}
         if work.peer is None:
-            logger.warning("%s has not ended after %.0f s: %s" + text, what, seconds, work.waits, spot)
+            logger.warning("%s has not ended after %.0f s: %s" + text, what, seconds, work.waits, spot, extra=about)
         else:
             logger.warning(
-                "%s with %s has not ended after %.0f s: %s" + text, what, work.peer, seconds, work.waits, spot
+                "%s with %s has not ended after %.0f s: %s" + text,
+                *(what, work.peer, seconds, work.waits, spot),
+                extra=about,
             )
 
     def _hook(self, frame: FrameType) -> _Work | None:

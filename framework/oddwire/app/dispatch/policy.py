@@ -140,11 +140,11 @@ class Enforcer:
         type_id = int.from_bytes(payload[:2], "big")
         return f"{self._names.get(type_id, 'type')} {type_id:#06x}"
 
-    def apply(self, outcome: Outcome, queue: PeerQueue, text: str) -> None:
+    def apply(self, outcome: Outcome, queue: PeerQueue, text: str, payload: bytes) -> None:
         """Apply the policy to a payload that reaches no handler; ``text`` is the reason."""
         policy = POLICY[outcome]
         reason = cut(f"{outcome.value}: {text}", _MAX_REASON)
-        logger.log(policy.log, "%s from %s", reason, queue.peer)
+        logger.log(policy.log, "%s from %s", reason, queue.peer, extra=_about(payload))
         if policy.warn:
             self._transport.warn(queue.peer.node_id, reason)
         if policy.disconnect:
@@ -168,7 +168,8 @@ class Enforcer:
             by = f" by {extension!r}" if extension else ""
             what, why = self.describe(payload), printable(str(refusal)) or "without a text"
             code = describe_code(refusal.code)
-            logger.log(policy.log, "%s%s: %s from %s, with %s: %s", outcome.value, by, what, node_id, code, why)
+            text, about = "%s%s: %s from %s, with %s: %s", _about(payload, extension)
+            logger.log(policy.log, text, outcome.value, by, what, node_id, code, why, extra=about)
         if self._tracer is not None:
             self._tracer.trace("refused", node_id, payload, message, error=refusal)
 
@@ -188,6 +189,7 @@ class Enforcer:
             describe_code(loss.code),
             printable(str(error)) or "without a text",
             "an unknown time" if loss.age is None else duration(round(loss.age, 2)),
+            extra=_about(loss.payload, extension),
         )
         self._report_loss(policy, loss.node_id, extension, loss.payload, error)
 
@@ -209,6 +211,7 @@ class Enforcer:
             printable(repr(key)),
             old,
             count,
+            extra=_about(payload, extension),
         )
         error = ReplyTimeout(f"{what} to {node_id} was not settled within {old}", timeout=age)
         self._report_loss(policy, node_id, extension, payload, error)
@@ -301,6 +304,14 @@ def title_of(message: object) -> str:
         return f"malformed {message.error.name or 'message'}"
     method: str | None = getattr(message, "_method", None)  # of `RpcDocument`, which few programs import
     return method or type(message).__name__
+
+
+def _about(payload: bytes, extension: str = "") -> dict[str, object]:
+    """Return what a log record says of a message besides its text: its type and its extension, where they are known."""
+    about: dict[str, object] = {"extension": extension} if extension else {}
+    if len(payload) >= 2:
+        about["type"] = int.from_bytes(payload[:2], "big")
+    return about
 
 
 def _encoded(app: Application, message: Message) -> bytes:

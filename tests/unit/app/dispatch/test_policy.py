@@ -88,7 +88,7 @@ async def test_does_to_a_payload_what_the_table_says(
     caplog.set_level(logging.DEBUG, "oddwire.app")
     setting = await Setting(transport).start()
     policy = POLICY[outcome]
-    setting.enforcer.apply(outcome, setting.queue, "details")
+    setting.enforcer.apply(outcome, setting.queue, "details", b"\x8c\x01")
     told = f"{outcome.value}: details"
     assert (caplog.records[-1].levelno, caplog.records[-1].message) == (policy.log, f"{told} from {ALICE}")
     assert transport.warnings == ([(ALICE, told)] if policy.warn else [])
@@ -106,7 +106,7 @@ async def test_a_hang_up_that_fails_is_logged(caplog: pytest.LogCaptureFixture) 
             raise TransportError("no way")
 
     setting = await Setting(Stubborn()).start()
-    setting.enforcer.apply(Outcome.UNKNOWN_EVEN, setting.queue, "details")
+    setting.enforcer.apply(Outcome.UNKNOWN_EVEN, setting.queue, "details", b"\x9c\x02")
     await setting.tasks[0]
     assert f"cannot disconnect {ALICE}: no way" in caplog.text
     assert not setting.queue.hung_up
