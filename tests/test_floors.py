@@ -37,7 +37,7 @@ FLOORS = {
     "oddwire.proto.serving": 2,
     "oddwire.proto.websocket": 2,
     "oddwire.proto.wire": 2,
-    "oddwire.insight": 2,
+    "oddwire.insight": 3,
     "oddwire.jsonrpc": 2,
     "oddwire.schema": 2,
     "oddwire.codecs": 3,

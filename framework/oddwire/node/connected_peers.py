@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from oddwire.errors import HandshakeFailed, NodeRefused, TransportError
 from oddwire.jsonrpc.parameters import LIGHTNINGD
@@ -19,6 +20,9 @@ from oddwire.proto.dialing import DialFailed, spelled
 from oddwire.proto.keys import NodeId
 from oddwire.transports.base import PeerInfo
 from oddwire.transports.bolt8.transport import Bolt8Transport
+
+if TYPE_CHECKING:
+    from oddwire.node.insight import NodeInsight
 
 __all__ = ["ConnectedPeers", "NodePeer"]
 
@@ -67,6 +71,7 @@ class ConnectedPeers:
         self._store = store
         self._log = log
         self._max_queued = max_queued
+        self._insight: NodeInsight | None = None  # once somebody wants to know
         self._peers: dict[NodeId, NodePeer] = {}
         self._asked: dict[NodeId, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,6 +89,16 @@ class ConnectedPeers:
     def is_known(self, node_id: NodeId) -> bool:
         """Return whether a node is connected, or kept."""
         return node_id in self._peers or node_id in self.kept
+
+    def look_on(self, insight: NodeInsight) -> None:
+        """Tell of messages and connections from now on."""
+        self._insight = insight
+        for peer in self._peers.values():
+            peer.backlog.look = partial(self._sent, peer.hex)
+
+    def _sent(self, peer: str, payload: bytes) -> None:
+        if self._insight is not None:
+            self._insight.message("sent", peer, payload, "ok")
 
     # For RPC methods
 
@@ -149,6 +164,9 @@ class ConnectedPeers:
         loop = asyncio.get_running_loop()
         backlog = PeerBacklog(self._transport, peer.node_id, self._max_queued)
         entry = self._peers[peer.node_id] = NodePeer(peer, backlog, loop.create_future())
+        if self._insight is not None:
+            backlog.look = partial(self._sent, entry.hex)
+            self._insight.connection("connected", entry.hex, address=peer.address)
         self._log("debug", f"Connect {peer.direction.upper()}", f"{entry.hex}-connectd", entry.hex)
         asked = self._asked.get(peer.node_id) if peer.direction == "out" else None
         task = loop.create_task(self._admit(entry, asked), name=f"admit {entry.hex}")
@@ -187,6 +205,9 @@ class ConnectedPeers:
         if entry is None:
             return
         plugins, type_id = self._plugins, payload[0] << 8 | payload[1]
+        if self._insight is not None:
+            known = plugins.has_receivers(type_id) and (type_id & 1 or type_id in plugins.custommessages)
+            self._insight.message("received", entry.hex, payload, "ok" if known else "unknown")
         if not type_id & 1 and type_id not in plugins.custommessages:
             self._refuse_even(entry, payload)
         elif not plugins.has_receivers(type_id):
@@ -216,6 +237,8 @@ class ConnectedPeers:
         if entry is None:
             return
         entry.backlog.close()
+        if self._insight is not None:
+            self._insight.connection("disconnected", entry.hex, reason=reason)
         if not entry.accepted.done():
             entry.accepted.set_result(False)
             if entry.admitting is not None:

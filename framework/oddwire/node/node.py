@@ -16,6 +16,7 @@ from oddwire.jsonrpc.server import MAX_REQUEST, JsonRpcServer
 from oddwire.node.commands import NodeCommands
 from oddwire.node.connected_peers import ConnectedPeers
 from oddwire.node.directory_lock import DirectoryLock
+from oddwire.node.insight import NodeInsight
 from oddwire.node.methods.messages import shortcut
 from oddwire.node.methods.table import install
 from oddwire.node.node_database import NodeDatabase
@@ -121,6 +122,8 @@ class Node:
         self._transport: Bolt8Transport | None = None
         self._peers: ConnectedPeers | None = None
         self._rpc: JsonRpcServer | None = None
+        self.insight = NodeInsight(self)
+        """What the node tells of itself."""
 
     # Parts that the start creates; before, these raise `TransportError`
 
@@ -276,6 +279,7 @@ class Node:
         if self._rpc is not None:
             self._rpc.stop_listening()
         await self.plugins.aclose()
+        self.insight.close()
         if self._peers is not None:
             await self._peers.aclose()
         if self._transport is not None:

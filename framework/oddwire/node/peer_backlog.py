@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from oddwire.errors import NodeRefused, TransportError
@@ -23,11 +24,13 @@ _OVERHEAD: Final = 64  # bytes counted per message in addition to its own
 class PeerBacklog:
     """The messages to one connection. While the peer reads, they go straight to the transport, without a task."""
 
-    __slots__ = ("_max_queued", "_node_id", "_queue", "_task", "_transport", "queued")
+    __slots__ = ("_max_queued", "_node_id", "_queue", "_task", "_transport", "look", "queued")
 
     def __init__(self, transport: Bolt8Transport, node_id: NodeId, max_queued: int = MAX_QUEUED) -> None:
         self.queued = 0
         """Bytes that wait, plus 64 per message."""
+        self.look: Callable[[bytes], object] | None = None
+        """Called with each message that was accepted, while somebody wants to know."""
         self._transport = transport
         self._node_id = node_id
         self._max_queued = max_queued
@@ -37,6 +40,8 @@ class PeerBacklog:
     def send(self, payload: bytes) -> None:
         """Send or queue a message. Raises `NodeRefused` if the queue is full, `TransportError` without a connection."""
         if not self._queue and self._transport.send_nowait(self._node_id, payload):
+            if self.look is not None:
+                self.look(payload)
             return
         size = len(payload) + _OVERHEAD
         if self.queued + size > self._max_queued:
@@ -45,6 +50,8 @@ class PeerBacklog:
                 f"{self._max_queued}; nothing was sent, try again later",
                 code=LIGHTNINGD,
             )
+        if self.look is not None:
+            self.look(payload)
         self._queue.append(payload)
         self.queued += size
         if self._task is None:

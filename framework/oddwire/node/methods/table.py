@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oddwire.node.methods import datastore, info, messages, peers, plugin, signing
+from oddwire.node.methods import datastore, info, insight, messages, peers, plugin, signing
 
 if TYPE_CHECKING:
     from oddwire.node.node import Node
@@ -14,6 +14,6 @@ __all__ = ["install"]
 
 def install(node: Node) -> None:
     """Register all of the node's own methods in its table."""
-    for module in (messages, peers, info, datastore, signing, plugin):
+    for module in (messages, peers, info, insight, datastore, signing, plugin):
         for command in module.commands(node):
             node.commands.register(command)
