@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from warnings import WarningMessage
 
 import typer
@@ -27,6 +28,7 @@ from oddwire.cli.descriptors import fit_limits
 from oddwire.cli.environment import prepare
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import USAGE, CommandFailure, no_extension
+from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.extension_options import own_options, read_extras
 from oddwire.cli.keyfile import sole_use
 from oddwire.cli.reload_link import ReloadLink, reload_link
@@ -36,6 +38,7 @@ from oddwire.cli.running import execute
 from oddwire.cli.settings import Settings, show_settings
 from oddwire.cli.shared_options import (
     Config,
+from oddwire.cli.shared_options import (
     Connect,
     ConnectTimeout,
     DataDir,
@@ -46,15 +49,24 @@ from oddwire.cli.shared_options import (
     Reload,
     ReloadDir,
     ShowConfig,
+    LogFormat,
+    LogLines,
+    Metrics,
+    Network,
+    Proxy,
     Uvloop,
     Verbose,
 )
 from oddwire.cli.shutdown import on_stop
 from oddwire.cli.standard_streams import command_stdout
+from oddwire.errors import ExtensionError
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.proto.keys import PrivateKey
 from oddwire.transports.bolt8.limits import Bolt8Limits
 from oddwire.transports.bolt8.transport import Bolt8Transport
+
+if TYPE_CHECKING:
+    from oddwire.app.insight.endpoint import MetricsEndpoint
 
 __all__ = ["STORE_FILE", "program", "run_extension"]
 
@@ -78,6 +90,8 @@ class _RunOptions:
     show_config: bool
     reload: bool
     reload_dir: Sequence[str]
+    metrics: str | None
+    log_format: LogLines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +148,8 @@ def _command(
     proxy: Proxy = None,
     connect_timeout: ConnectTimeout = None,
     json: Json = False,
+    metrics: Metrics = None,
+    log_format: LogFormat = LogLines.text,
     verbose: Verbose = False,
     uvloop: Uvloop = False,
     config: Config = None,
@@ -161,6 +177,8 @@ def _command(
         arguments=_with_extensions(extensions or [], options.settings),
         own=own_options(context.command.params),
         warnings=caught_warnings(context),
+        metrics=metrics,
+        log_format=log_format,
     )
     raise typer.Exit(_run(program, options, json, verbose, uvloop))
 
@@ -182,6 +200,8 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
         proxy: Proxy = None,
         connect_timeout: ConnectTimeout = None,
         json: Json = False,
+        metrics: Metrics = None,
+        log_format: LogFormat = LogLines.text,
         verbose: Verbose = False,
         uvloop: Uvloop = False,
         config: Config = None,
@@ -200,6 +220,8 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
             show_config=show_config,
             reload=reload,
             reload_dir=reload_dir or (),
+            metrics=metrics,
+            log_format=log_format,
         )
         program = _Program(
             extension=extension,
@@ -218,7 +240,8 @@ def _run(program: _Program, options: _RunOptions, as_json: bool, verbose: bool, 
     if options.reload and not options.show_config:
         return _supervised(program, options)
     printer = Printer(as_json, stdout=command_stdout(as_json))
-    log_to(printer, logging.DEBUG if verbose else logging.INFO)
+    level = logging.DEBUG if verbose else logging.INFO
+    log_to(printer, level, as_json=options.log_format is LogLines.json)
     return execute(lambda: _serve(program, options, printer), printer, uvloop=uvloop)
 
 
@@ -285,6 +308,8 @@ def _load(program: _Program, options: _RunOptions, printer: Printer) -> tuple[Pl
     """Load the extensions. Return them, and the values of their options from wherever they are said."""
     plugins = PluginManager()
     plugins.register(Reporter(printer))
+    if options.metrics is not None:
+        plugins.register(_endpoint(options.metrics))
     with loading(printer):
         if program.extension is not None:
             plugins.register(program.extension)
@@ -324,6 +349,16 @@ async def _serve_on(
         Console(app, printer).start()
     asyncio.get_running_loop().call_soon(_announce, app, printer)
     await app.run_until_stopped(signals=False)
+
+
+def _endpoint(address: str) -> MetricsEndpoint:
+    """Return the plugin that serves metrics. Raises `CommandFailure` for an address that is none, say."""
+    from oddwire.app.insight.endpoint import MetricsEndpoint
+
+    try:
+        return MetricsEndpoint(address)
+    except ExtensionError as error:
+        raise CommandFailure(f"--metrics: {error}", USAGE) from None
 
 
 def _announce(app: Application, printer: Printer) -> None:

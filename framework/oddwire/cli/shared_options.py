@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,6 +12,7 @@ from oddwire.cli.config_file import use_config
 
 __all__ = [
     "Config",
+__all__ = [
     "Connect",
     "ConnectTimeout",
     "DataDir",
@@ -22,6 +24,11 @@ __all__ = [
     "ReloadDir",
     "ShowConfig",
     "Timeout",
+    "LogFormat",
+    "LogLines",
+    "Metrics",
+    "Network",
+    "Proxy",
     "Uvloop",
     "Verbose",
 ]
@@ -75,6 +82,21 @@ Timeout = Annotated[
         callback=_positive,
         help="For a reply, or each part of a stream, 5 by default; for a call 60, for --reliable 30.",
     ),
+Metrics = Annotated[
+    str | None,
+    typer.Option("--metrics", metavar="HOST:PORT", help="Count messages, and serve the counts for Prometheus here."),
+]
+
+
+class LogLines(Enum):
+    """The forms of a log on stderr."""
+
+    text = "text"
+    json = "json"
+
+
+LogFormat = Annotated[
+    LogLines, typer.Option("--log-format", help="Write the log as text, or as one JSON object a line.")
 ]
 Uvloop = Annotated[bool, typer.Option("--uvloop", help="Run on uvloop, which has to be installed.")]
 Config = Annotated[

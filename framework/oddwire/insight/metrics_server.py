@@ -31,7 +31,7 @@ def parse_metrics_address(text: str) -> tuple[str, int]:
     """Return host and port of ``HOST:PORT``. Raises `ValueError`; the port has to be given: there is no usual one."""
     host, port = parse_address(text, default_port=0, any_name=True)
     if not port and not text.endswith(":0"):
-        raise ValueError(f"{text!r:.100} should be HOST:PORT, 127.0.0.1:9735 say")
+        raise ValueError(f"{text!r:.100} should be HOST:PORT, 127.0.0.1:9464 say")
     return host, port
 
 
