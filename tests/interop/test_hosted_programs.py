@@ -88,7 +88,8 @@ def claims(daemon):
     read = []
     for path in (daemon.network_folder / "oddwire.programs").iterdir():
         with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
-            read += [json.loads(path.read_text())] if path.suffix != ".rpc" and path.name != "lock" else []
+            if path.suffix not in (".options", ".rpc", ".stats") and path.name not in ("lock", "oddwire-stats"):
+                read.append(json.loads(path.read_text()))
     return {Path(claim["file"]).name: claim for claim in read}
 
 

@@ -24,6 +24,8 @@ PATH: Final = "/metrics"
 _MOST_HEAD: Final = 8192  # bytes of a request's head
 _PATIENCE: Final = 10.0  # seconds for a request to come, and for its answer to be read
 _MOST_CLIENTS: Final = 16
+_MOST_WAITING: Final = 64  # clients that are told to come later; more are dropped
+_REST: Final = 128  # reads of what a client sends beyond its request
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -71,11 +73,12 @@ class MetricsServer:
         busy = len(self._clients) >= _MOST_CLIENTS
         self._clients.add(me)
         try:
-            async with asyncio.timeout(_PATIENCE):
-                writer.write(_busy() if busy else await self._respond(reader))
-                await writer.drain()
-                writer.close()
-                await writer.wait_closed()
+            async with asyncio.timeout(_PATIENCE if len(self._clients) <= _MOST_WAITING else 0):
+                writer.write(await self._respond(reader, busy=busy))
+                writer.write_eof()
+                for _ in range(_REST):  # what is closed with bytes unread may lose the answer
+                    if not await reader.read(_MOST_HEAD):
+                        break
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             logger.debug("a client that asked for metrics has gone, or was too slow")
         except asyncio.CancelledError:
@@ -86,11 +89,13 @@ class MetricsServer:
                 writer.transport.abort()
             del me
 
-    async def _respond(self, reader: asyncio.StreamReader) -> bytes:
+    async def _respond(self, reader: asyncio.StreamReader, *, busy: bool) -> bytes:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
             return _response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large.\n")
+        if busy:
+            return _response(HTTPStatus.SERVICE_UNAVAILABLE, "Too many ask at once.\n")
         request, *lines = head.decode("latin-1").split("\r\n")
         parts = request.split(" ")
         if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
@@ -108,10 +113,6 @@ class MetricsServer:
             logger.exception("metrics cannot be told")
             return _response(HTTPStatus.INTERNAL_SERVER_ERROR, "See the program's log.\n")
         return _whole(HTTPStatus.OK, content_type, body, with_body=method == "GET")
-
-
-def _busy() -> bytes:
-    return _response(HTTPStatus.SERVICE_UNAVAILABLE, "Too many ask at once.\n")
 
 
 def _response(status: HTTPStatus, text: str, headers: str = "") -> bytes:

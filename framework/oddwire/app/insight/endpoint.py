@@ -38,14 +38,16 @@ class MetricsEndpoint:
     """A plugin that serves the metrics of its application at ``address``, ``HOST:PORT``, while it runs.
 
     With ``insist`` an address that cannot be had stops the start, with `TransportError`; otherwise it is logged, and
-    tried again. Raises `ExtensionError` for an address that is none, and without the extra ``metrics``.
+    tried again every ``again`` seconds. Raises `ExtensionError` for an address that is none, and without the extra
+    ``metrics``.
     """
 
     name = "oddwire.metrics"
 
-    def __init__(self, address: str, *, insist: bool = True) -> None:
+    def __init__(self, address: str, *, insist: bool = True, again: float = _AGAIN) -> None:
         self._host, self._port = parse_metrics_address(check_metrics(address))
         self._insist = insist
+        self._again = again
         self._server: MetricsServer | None = None
         self._trying: asyncio.Task[None] | None = None
         self.address = ""
@@ -63,7 +65,7 @@ class MetricsEndpoint:
         except TransportError as error:
             if self._insist:
                 raise
-            logger.warning("%s; it is tried again every %.0f s", error, _AGAIN)
+            logger.warning("%s; it is tried again every %.0f s", error, self._again)
             self._trying = asyncio.create_task(self._try(self._server))
 
     async def _open(self, server: MetricsServer) -> None:
@@ -72,7 +74,7 @@ class MetricsEndpoint:
 
     async def _try(self, server: MetricsServer) -> None:
         while not self.address:
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(self._again)
             try:
                 await self._open(server)
             except TransportError as error:

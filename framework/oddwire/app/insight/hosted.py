@@ -5,6 +5,7 @@ Imported before the node has the manifest, so with nothing that runs an applicat
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -92,8 +93,9 @@ class HostedInsight:
     def _is_first(self, name: str) -> bool:
         """Return whether no other process of the node holds this lock, which is ours until the process ends."""
         try:
-            os.makedirs(self._folder, mode=0o700, exist_ok=True)  # noqa: PTH103
-            lock = os.open(os.path.join(self._folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # noqa: PTH118
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._folder, mode=0o700)  # noqa: PTH102
+            lock = os.open(os.path.join(self._folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)  # noqa: PTH118
         except OSError:
             return False  # a folder that cannot be written to: nobody can tell who is first
         try:
