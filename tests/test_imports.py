@@ -95,7 +95,8 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             modules.add(line.decode().rpartition("|")[2].strip())
         os.close(node)
         process.stdout.read()
-    assert [method["name"] for method in json.loads(line)["result"]["rpcmethods"]] == ["quote-ask"]
+    found = [method["name"] for method in json.loads(line)["result"]["rpcmethods"]]
+    assert found[0] == "quote-ask"  # behind it are those that every plugin has
     return modules
 
 

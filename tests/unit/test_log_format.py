@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 
 import pytest
 
-from oddwire.log_format import LineFormatter
+from oddwire.log_format import JsonFormatter, LineFormatter
+from oddwire.log_limits import LIMITED
 
 FORGED = "\x1b[2J\nERROR oddwire.node: forged \x9b\u202e\ud800 東京"
 
@@ -65,3 +67,53 @@ def test_time_and_exceptions_that_are_none(logger: logging.Logger, written: io.S
     logger.handlers[0].setFormatter(LineFormatter("%(asctime)s %(message)s", "%Y"))
     logger.error("no exception here", exc_info=True)  # noqa: LOG014 - the point
     assert written.getvalue().rstrip("\n")[4:] == " no exception here"
+
+
+# As JSON --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def json_logger(written: io.StringIO) -> logging.Logger:
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.Logger("test")  # noqa: LOG001 - which nobody else has
+    logger.addHandler(handler)
+    logger.addFilter(LIMITED)
+    return logger
+
+
+def test_a_record_is_an_object(json_logger: logging.Logger, written: io.StringIO) -> None:
+    json_logger.warning("a peer says: %s", FORGED, extra={"peer": "02aa", "type": 7, "odd": object, "message_": None})
+    (line,) = written.getvalue().splitlines()
+    assert line.isascii()
+    assert line.isprintable()
+    found = json.loads(line)
+    assert found.pop("time") > 0
+    assert found == {
+        "level": "WARNING",
+        "logger": "test",
+        "message": f"a peer says: {FORGED}",
+        "peer": "02aa",
+        "type": 7,
+        "odd": "<class 'object'>",
+        "message_": None,
+    }
+
+
+def test_an_objects_traceback_is_a_text(json_logger: logging.Logger, written: io.StringIO) -> None:
+    try:
+        raise LookupError("a\nb")
+    except LookupError:
+        json_logger.exception("failed", stack_info=True)
+    (line,) = written.getvalue().splitlines()
+    found = json.loads(line)
+    assert found["exception"].endswith("LookupError: a\nb")
+    assert "stack" in found
+
+
+def test_what_json_cannot_hold_is_text(json_logger: logging.Logger, written: io.StringIO) -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    json_logger.warning("x\x7f", extra={"far": float("inf"), "loop": loop, "level": "mine"})
+    found = json.loads(written.getvalue())
+    assert (found["far"], found["level"], found["message"]) == ("inf", "WARNING", "x\x7f")

@@ -47,7 +47,10 @@ async def test_the_manifest(spawn, habits):
     host = await spawn("quote", habits)
     manifest = await host.load()
     names = ["ask", "order", "flood", "came", "journal", "host", "fail"]
-    assert [method.pop("name") for method in manifest["rpcmethods"]] == [f"quote-{name}" for name in names]
+    found = [method.pop("name") for method in manifest["rpcmethods"]]
+    assert found == [*(f"quote-{name}" for name in names), "quote-stats", "oddwire-stats"]
+    assert [option["name"] for option in manifest["options"][-3:]] == ["quote-log-level", "quote-trace", "quote-metrics"]
+    del manifest["options"][-3:]
     assert manifest.pop("rpcmethods")[:2] == [
         {"usage": "node_id [asset] [nonce]", "description": "Ask a peer for the price of an asset."},
         {
