@@ -64,6 +64,9 @@ def own_methods(app: Application, name: str, kind: Kind) -> tuple[HostMethod, ..
     def check_none(params: Any) -> None:
         bind_parameters((), params)
 
+    from oddwire.app.insight.methods import local_methods
+
+    app.insight.program, app.insight.kind = name, kind
     return (
         HostMethod(
             name="oddwire-program",
@@ -72,6 +75,7 @@ def own_methods(app: Application, name: str, kind: Kind) -> tuple[HostMethod, ..
             call=identify,
             check=check_none,
         ),
+        *local_methods(app),
     )
 
 

@@ -49,7 +49,11 @@ async def test_the_manifest(spawn, habits):
     names = ["ask", "order", "flood", "came", "journal", "host", "fail"]
     found = [method.pop("name") for method in manifest["rpcmethods"]]
     assert found == [*(f"quote-{name}" for name in names), "quote-stats", "oddwire-stats"]
-    assert [option["name"] for option in manifest["options"][-3:]] == ["quote-log-level", "quote-trace", "quote-metrics"]
+    assert [option["name"] for option in manifest["options"][-3:]] == [
+        "quote-log-level",
+        "quote-trace",
+        "quote-metrics",
+    ]
     del manifest["options"][-3:]
     assert manifest.pop("rpcmethods")[:2] == [
         {"usage": "node_id [asset] [nonce]", "description": "Ask a peer for the price of an asset."},

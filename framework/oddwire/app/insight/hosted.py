@@ -95,7 +95,8 @@ class HostedInsight:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self._folder, mode=0o700)  # noqa: PTH102
-            lock = os.open(os.path.join(self._folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)  # noqa: PTH118
+            path = os.path.join(self._folder, name)  # noqa: PTH118
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError:
             return False  # a folder that cannot be written to: nobody can tell who is first
         try:
