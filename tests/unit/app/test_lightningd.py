@@ -280,7 +280,8 @@ async def run(tmp_path: Path) -> AsyncIterator[Run]:
 async def test_an_extension_is_a_plugin_as_it_stands(run: Run) -> None:
     node = await run()
     assert await node.start(**{"quote-asset": "eur"}) == {}
-    assert await node.call("quote-show", []) == {"quote-asset": "EUR"}
+    own = {"quote-log-level": "info", "quote-trace": False, "quote-metrics": None}  # of every plugin file
+    assert await node.call("quote-show", []) == {"quote-asset": "EUR", **own}
     assert await node.call("quote-show", {"what": "node"}) == {"id": G, "peers": PEER}
     assert await node.call("quote-show", {"waht": 1}) | {"message": ""} == {"code": -32602, "message": ""}
     assert await node.call("check", ["quote-show"]) == {"command_to_check": "quote-show"}
@@ -412,16 +413,12 @@ async def test_it_waits_for_the_end_of_a_plugin_whose_node_has_died(run: Run, tm
 
 
 def is_claim(path: Path) -> bool:
-    return path.name != "lock" and path.suffix != ".rpc"
+    return path.suffix not in (".options", ".rpc", ".stats") and path.name not in ("lock", "oddwire-stats")
 
 
 def claims(folder: Path) -> dict[str, Claim]:
     """What programs say of themselves, by the names of their files."""
-    read = [
-        Claim.decode(path.read_bytes())
-        for path in (folder / FOLDER).iterdir()
-        if path.name != "lock" and path.suffix != ".rpc"
-    ]
+    read = [Claim.decode(path.read_bytes()) for path in (folder / FOLDER).iterdir() if is_claim(path)]
     return {str(Path(claim.file).relative_to(folder)): claim for claim in read}
 
 
@@ -647,7 +644,8 @@ async def test_several_extensions_share_a_process(run: Run) -> None:
     node = await run(LOAD.format("'echo', 'chat', receive='notification'"))
     await node._server.start()
     manifest = await node.call("getmanifest", {})
-    assert [method["name"] for method in manifest["rpcmethods"]] == ["chat-say"]
+    names = [method["name"] for method in manifest["rpcmethods"]]
+    assert names == ["chat-say", "quote-stats", "oddwire-stats"]
     assert "custommsg" in manifest["subscriptions"]
 
 
