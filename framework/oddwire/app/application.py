@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from oddwire.app.dispatch.early_messenger import EarlyMessenger
     from oddwire.app.dispatch.end_hooks import EndHooks
     from oddwire.app.dispatch.failures import Failures
+    from oddwire.app.insight.frame_log import FrameLog
     from oddwire.app.insight.insight import Insight
     from oddwire.app.insight.metrics import Metrics
     from oddwire.session.limits import Counters, Limits
@@ -192,10 +193,11 @@ class Application:
             from oddwire.app.dispatch.core import Core  # imported late: the host has the manifest sooner
             from oddwire.app.dispatch.dispatcher import Dispatcher
 
-            if frames := self._has_session and _frames.isEnabledFor(logging.DEBUG):
-                from oddwire.app.insight.frame_log import FrameLog, log_sent_frames  # imported late: for who debugs
+            frame_log: FrameLog | None = None
+            if self._has_session and _frames.isEnabledFor(logging.DEBUG):
+                from oddwire.app.insight.frame_log import FrameLog  # imported late: for who debugs
 
-                log_sent_frames(self.transport, self._tables.registry.title_of)
+                frame_log = FrameLog(self.transport, self._tables.registry.title_of)
             core = Core(
                 self,
                 self._tables,
@@ -221,9 +223,7 @@ class Application:
             self.resources.start(self._dispatcher.use_delivery, core)
             opening = True
             sink = self._dispatcher.metered(self._limits)
-            if frames:
-                sink = FrameLog(sink, self._tables.registry.title_of)
-            await self.transport.open(self._manifest, sink)
+            await self.transport.open(self._manifest, sink if frame_log is None else frame_log.around(sink))
             await self._get_ready(self._background)
             if self._state is _State.STARTING:
                 self._state = _State.RUNNING

@@ -12,7 +12,7 @@ from oddwire.session.constants import SESSION_TYPE, SESSION_TYPE_BYTES
 from oddwire.session.wire.summaries import summary
 from oddwire.transports.base import PeerInfo, Sink, Transport
 
-__all__ = ["FrameLog", "log_sent_frames"]
+__all__ = ["FrameLog"]
 
 logger = get_logger("oddwire.session.frames")
 
@@ -20,8 +20,21 @@ _EXTRA: Final = {"type": SESSION_TYPE}
 
 
 class FrameLog:
-    """A sink that logs the frames of peers on their way to ``sink``."""
+    """Logs the frames that ``transport`` sends, and those on their way to a sink: see `around`.
 
+    To be created before anything keeps the transport's ``send``. ``title_of`` returns the name of a message type.
+    """
+
+    def __init__(self, transport: Transport, title_of: Callable[[int], str]) -> None:
+        self._title_of = title_of
+        _log_sent(transport, title_of)
+
+    def around(self, sink: Sink) -> Sink:
+        """Return a sink that logs frames, and passes everything on to ``sink``."""
+        return _LoggedSink(sink, self._title_of)
+
+
+class _LoggedSink:
     def __init__(self, sink: Sink, title_of: Callable[[int], str]) -> None:
         self._sink = sink
         self._title_of = title_of
@@ -45,8 +58,7 @@ class FrameLog:
         self._sink.host_stopping(reason)
 
 
-def log_sent_frames(transport: Transport, title_of: Callable[[int], str]) -> None:
-    """Log the frames that are sent by a transport from now on. To be called before anything keeps its ``send``."""
+def _log_sent(transport: Transport, title_of: Callable[[int], str]) -> None:
     send, send_nowait = transport.send, transport.send_nowait
 
     async def logged(peer: NodeId, payload: bytes) -> None:

@@ -23,6 +23,7 @@ from oddwire.errors import (
     RemoteFailure,
     ReplyTimeout,
 )
+from oddwire.schema import schema_of
 from oddwire.testing import ScriptedTransport
 from oddwire.transports import MemoryNetwork
 
@@ -136,7 +137,7 @@ async def pair(left: Extension, right: Extension, **options: Any) -> AsyncIterat
 
 
 def outcomes(metrics: Metrics, cls: type[Message] | int, direction: str = "received") -> Wanted:
-    type_id = cls if isinstance(cls, int) else cls.__oddwire__.type_id  # type: ignore[attr-defined]
+    type_id = cls if isinstance(cls, int) else schema_of(cls).type_id
     rows = [row for row in metrics.messages if (row["type"], row["direction"]) == (type_id, direction)]
     return {row["outcome"]: row["count"] for row in rows}
 
