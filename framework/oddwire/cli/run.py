@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from warnings import WarningMessage
 
 import typer
@@ -28,7 +27,6 @@ from oddwire.cli.descriptors import fit_limits
 from oddwire.cli.environment import prepare
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import USAGE, CommandFailure, no_extension
-from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.extension_options import own_options, read_extras
 from oddwire.cli.keyfile import sole_use
 from oddwire.cli.reload_link import ReloadLink, reload_link
@@ -38,22 +36,19 @@ from oddwire.cli.running import execute
 from oddwire.cli.settings import Settings, show_settings
 from oddwire.cli.shared_options import (
     Config,
-from oddwire.cli.shared_options import (
     Connect,
     ConnectTimeout,
     DataDir,
     Json,
     Listen,
-    Network,
-    Proxy,
-    Reload,
-    ReloadDir,
-    ShowConfig,
     LogFormat,
     LogLines,
     Metrics,
     Network,
     Proxy,
+    Reload,
+    ReloadDir,
+    ShowConfig,
     Uvloop,
     Verbose,
 )
@@ -172,13 +167,13 @@ def _command(
         show_config=show_config,
         reload=reload,
         reload_dir=reload_dir or (),
+        metrics=metrics,
+        log_format=log_format,
     )
     program = _Program(
         arguments=_with_extensions(extensions or [], options.settings),
         own=own_options(context.command.params),
         warnings=caught_warnings(context),
-        metrics=metrics,
-        log_format=log_format,
     )
     raise typer.Exit(_run(program, options, json, verbose, uvloop))
 

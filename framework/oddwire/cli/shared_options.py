@@ -12,7 +12,6 @@ from oddwire.cli.config_file import use_config
 
 __all__ = [
     "Config",
-__all__ = [
     "Connect",
     "ConnectTimeout",
     "DataDir",
@@ -29,6 +28,9 @@ __all__ = [
     "Metrics",
     "Network",
     "Proxy",
+    "Reload",
+    "ReloadDir",
+    "ShowConfig",
     "Uvloop",
     "Verbose",
 ]
