@@ -17,12 +17,6 @@ __all__ = [
     "DataDir",
     "Json",
     "Listen",
-    "Network",
-    "Proxy",
-    "Reload",
-    "ReloadDir",
-    "ShowConfig",
-    "Timeout",
     "LogFormat",
     "LogLines",
     "Metrics",
@@ -31,6 +25,7 @@ __all__ = [
     "Reload",
     "ReloadDir",
     "ShowConfig",
+    "Timeout",
     "Uvloop",
     "Verbose",
 ]
@@ -84,6 +79,7 @@ Timeout = Annotated[
         callback=_positive,
         help="For a reply, or each part of a stream, 5 by default; for a call 60, for --reliable 30.",
     ),
+]
 Metrics = Annotated[
     str | None,
     typer.Option("--metrics", metavar="HOST:PORT", help="Count messages, and serve the counts for Prometheus here."),
