@@ -122,7 +122,7 @@ def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | N
 def _try_alone(extensions: Sequence[object]) -> NoReturn:
     """Load extensions without a node, and exit: with 0 and how they are run, or with the reason why they are not."""
     program, path = sys.argv[0], os.path.abspath(sys.argv[0])  # noqa: PTH100 - pathlib takes its time to load
-    loaded = _load(_OpenedTransport(), extensions)
+    loaded = _load(_OpenedTransport(), extensions, None)  # nobody looks into it
     if isinstance(loaded, LoadedPlugins):
         print(printable(f"{program} is a plugin: lightningd --plugin={path} runs it"), file=sys.stderr)  # noqa: T201
         sys.exit(0)
@@ -169,13 +169,16 @@ def _ignore(arguments: Any) -> None:
     logger.error("%s: %r", text, arguments.object, exc_info=arguments.exc_value)
 
 
-def _load(settled: _OpenedTransport, extensions: Sequence[object], log: _NodeLog) -> LoadedPlugins | BaseException:
+def _load(
+    settled: _OpenedTransport, extensions: Sequence[object], log: _NodeLog | None
+) -> LoadedPlugins | BaseException:
     """Return the loaded extensions, or the exception why they cannot be loaded."""
     try:
         plugins = PluginManager()
         for plugin in (settled, *extensions, PluginSocket(os.getcwd(), settled.file)):  # noqa: PTH109
             plugins.add(plugin)
-        plugins.register(HostedInsight(settled.file, os.getcwd(), log, plugins.contributions))  # noqa: PTH109
+        if log is not None:
+            plugins.register(HostedInsight(settled.file, os.getcwd(), log, plugins.contributions))  # noqa: PTH109
         assembly = LoadedPlugins(plugins)
         settled.tables = assembly.tables
         for text in plugins.warnings():
