@@ -48,9 +48,11 @@ FLOORS = {
     "oddwire.node": 4,
     "oddwire.decoding": 5,
     "oddwire.app": 5,
-    "oddwire.testing": 6,
-    "oddwire.cli": 6,
-    "oddwire": 7,
+    "oddwire.decoding": 5,
+    "oddwire.monitor": 6,
+    "oddwire.testing": 7,
+    "oddwire.cli": 8,
+    "oddwire": 9,
 }
 PUBLIC = {"oddwire", *(f"oddwire.{name}" for name in ("app", "errors", "schema", "session", "testing", "transports"))}
 FRONTS = {"oddwire.proto"}  # the package itself shows all of its floors, its modules lie on theirs
