@@ -1,0 +1,1 @@
+"""The monitor at a terminal, made of textual."""
