@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         Side as Side,
     )
     from oddwire.testing.raw_peers import RawPeer as RawPeer
+    from oddwire.testing.replay_script import Unreplayable as Unreplayable
+    from oddwire.testing.replaying import Replayed as Replayed, replay as replay
     from oddwire.testing.running_app import RunningApp as RunningApp
     from oddwire.testing.sinks import (
         Connected as Connected,

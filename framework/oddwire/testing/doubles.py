@@ -39,8 +39,16 @@ class ScriptedTransport(Transport):
 
     def connect_peer(self, node_id: NodeId, features: Iterable[int] = ()) -> None:
         """Connect a peer."""
-        self._held[node_id] = deque()
-        self._opened.peer_connected(PeerInfo(node_id=node_id, address="script", features=feature_bytes(features)))
+        self.connect_as(PeerInfo(node_id=node_id, address="script", features=feature_bytes(features)))
+
+    def connect_as(self, peer: PeerInfo) -> None:
+        """Connect a peer, of whom all is told."""
+        self._held[peer.node_id] = deque()
+        self._opened.peer_connected(peer)
+
+    def has(self, node_id: NodeId) -> bool:
+        """Return whether a peer is connected."""
+        return node_id in self._held
 
     def receive(self, node_id: NodeId, payload: bytes) -> None:
         """Deliver a payload from a connected peer, or hold it while the peer is paused."""
