@@ -46,7 +46,6 @@ FLOORS = {
     "oddwire.transports": 3,
     "oddwire.session": 4,
     "oddwire.node": 4,
-    "oddwire.decoding": 5,
     "oddwire.app": 5,
     "oddwire.decoding": 5,
     "oddwire.monitor": 6,

@@ -2,8 +2,8 @@
 
 A document is a story, run from top to bottom in a folder of its own, word for word, as who copies it would:
 
-- ``python NAME`` and ``toml NAME`` blocks are written to the file NAME; other ``python`` blocks are programs, and run
-  as such.
+- ``python NAME``, ``toml NAME`` and ``json NAME`` blocks are written to the file NAME; other ``python`` blocks are
+  programs, and run as such.
 - ``diff NAME`` blocks change the file NAME: lines with ``-`` and a blank in front should be there, once, and those with
   ``+`` and a blank are there afterwards.
 - ``sh`` blocks are run line by line, by sh. What listens or connects stays up, and so does a node; ``URI`` stands for
@@ -50,6 +50,7 @@ CHANGING = [
     (r"\d+\.\d\d ms", "LATENCY"),
     (r'"(time|latency)": [\d.e-]+', r'"\1": SECONDS'),
     (r"\d+\.\d+s\b", "SECONDS"),
+    (r"#token=[\w-]+", "#token=TOKEN"),
 ]
 
 T = TypeVar("T")
@@ -146,7 +147,7 @@ class Story:
 
     async def tell(self, block: Block) -> None:
         match block.language:
-            case "python" | "toml" if block.name:
+            case "python" | "toml" | "json" if block.name:
                 # The port of the document may be taken here
                 text = block.text.replace("127.0.0.1:9735", "127.0.0.1:0") if block.language == "toml" else block.text
                 (self.folder / block.name).write_text(text)

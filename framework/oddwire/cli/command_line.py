@@ -50,7 +50,8 @@ def _show(error: Any, *, as_json: bool) -> None:
     context = getattr(error, "ctx", None)
     if getattr(getattr(error, "param", None), "name", None) == "extensions" and context is not None:
         printer = Printer(as_json)  # click's text would name its own metavar for the missing argument
-        printer.failure(no_extension(context.command.name))
+        before = [each.metavar for each in context.command.params if each.param_type_name == "argument"][:-1]
+        printer.failure(no_extension(" ".join((context.command.name, *before))))
         printer.close()
         return
     text = error.format_message() + source_of(error)
