@@ -126,6 +126,7 @@ class Application:
             get_logger(f"oddwire.extension.{contribution.name}")  # limits this logger, however the extension obtains it
         if assembly is None:
             assembly = LoadedPlugins(self.plugins, options, session, provide)
+        self._assembly = assembly
         self._tables = assembly.tables
         self._methods = assembly.methods
         self._methods.app = self
@@ -165,6 +166,7 @@ class Application:
         """
         if self._state is not _State.BUILT:
             raise LocalProtocolError(f"an application starts once; this one {self._state.value}: make another one")
+        self._assembly.hold()
         self._state, self._started_at = _State.STARTING, clocks.monotonic()
         calls = self.plugins.calls
         silent = {call.plugin for call in calls("shutdown")} - {call.plugin for call in calls("startup")}
@@ -330,6 +332,7 @@ class Application:
                         await self._shut_down(self._end_hooks, loop.time() + self._grace)
                 finally:
                     self._state = _State.CLOSED
+                    self._assembly.release()
                     if self._background is not None:
                         self._background.end_watch()
                     await self.resources.aclose()
@@ -368,6 +371,7 @@ class Application:
         if self._failures is not None:
             await self._failures.aclose(0.0)
         self._state = _State.CLOSED
+        self._assembly.release()
 
     async def _stop_work(self, hooks: EndHooks, background: Background, until: float) -> None:
         """End the jobs of plugins whose ready hooks have run, and run their stopping hooks, last loaded first."""

@@ -135,6 +135,7 @@ class PeerRpc:
             if name in self.methods:
                 both = f"{place(self.methods[name].function)} and {place(function)}"
                 raise ExtensionError(f"{self!r}: {name!r} is both {both}; it should be one of them")
+            self.extension._declare(method)  # noqa: SLF001 - it is the extension's, which an application may run already
             self.methods[name] = method
             return function
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.texts import Answer, Ask
 
-from oddwire.app import AppContext, Application, Context, Extension, Handler
+from oddwire.app import AppContext, Application, Context, Extension, Handler, PeerRpc, Router
 from oddwire.errors import ExtensionError, SchemaError
 from oddwire.known import peerswap
 from oddwire.schema import Message, message
@@ -419,3 +420,74 @@ def test_empty_parentheses_are_refused_where_something_is(decorator: str) -> Non
     extension = Extension("bare", version="1.0")
     with pytest.raises(ExtensionError, match=rf"^@{decorator} needs an argument: @extension.{decorator}\(.+\), not "):
         getattr(extension, decorator)()
+
+
+def _number(value: int = 1) -> int:
+    return value
+
+
+async def _ask(context: AppContext) -> dict[str, str]:
+    return {}
+
+
+async def _tick(context: AppContext) -> None: ...
+
+
+async def _note(context: Context, message: Note) -> None: ...
+
+
+async def _connected(context: Context) -> None: ...
+
+
+async def _disconnected(context: Context, reason: str) -> None: ...
+
+
+async def _around(context: Context, message: Message, call_next: Any) -> Message | None:
+    return await call_next(context, message)  # type: ignore[no-any-return]
+
+
+def _router() -> Router:
+    router = Router()
+    router.on_disconnect(_disconnected)
+    return router
+
+
+LATER: dict[str, Callable[[Extension | Router], object]] = {
+    "on": lambda declared: declared.on(Note)(_note),
+    "register": lambda declared: declared.register(Gossip),
+    "on_connect": lambda declared: declared.on_connect(_connected),
+    "every": lambda declared: declared.every(60)(_tick),
+    "rpc": lambda declared: declared.rpc("late")(_ask),
+    "option": lambda declared: declared.option("quote-late")(_number),
+    "include": lambda declared: declared.include(_router()),
+    "middleware": lambda declared: declared.middleware(_around),
+}
+
+
+@pytest.mark.parametrize("inner", [False, True], ids=["extension", "router"])
+@pytest.mark.parametrize("what", LATER)
+async def test_refuses_what_is_declared_after_its_application(extension: Extension, what: str, inner: bool) -> None:
+    router = Router()
+    extension.include(router)
+    declared = router if inner else extension
+    app = Application(extension, transport=MemoryNetwork().transport())
+    LATER[what](declared)
+    with pytest.raises(ExtensionError, match="is declared after its application was made, and would not be part of it"):
+        await app.start()
+    async with Application(extension, transport=MemoryNetwork().transport()):  # one that is made of all of it
+        for more in LATER.keys() - {what}:
+            with pytest.raises(ExtensionError, match="is declared after its application was started"):
+                LATER[more](declared)
+    LATER[next(iter(LATER.keys() - {what}))](declared)  # for the next application
+
+
+async def test_refuses_peer_methods_that_are_declared_after_their_application(extension: Extension) -> None:
+    rpc = PeerRpc(extension, 0x9001)
+    app = Application(extension, transport=MemoryNetwork().transport())
+    rpc.method("late")(_ask)
+    with pytest.raises(ExtensionError, match=r"_ask is declared after its application was made"):
+        await app.start()
+    async with Application(extension, transport=MemoryNetwork().transport()):
+        with pytest.raises(ExtensionError, match=r"_ask is declared after its application was started"):
+            rpc.method("later")(_ask)
+    assert [*rpc.methods] == ["late"]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import FrameType, FunctionType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from oddwire.app.context import AppContext
 from oddwire.app.declarations.handlers import check_callback, parameters_behind, place, scope_of
@@ -14,7 +14,17 @@ from oddwire.errors import ExtensionError
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message
 
-__all__ = ["NOTHING", "Declared", "Hook", "HookFunction", "LateCheck", "RegisteredMessage", "check_argument"]
+__all__ = [
+    "LATE",
+    "NOTHING",
+    "Declared",
+    "Hook",
+    "HookFunction",
+    "LateCheck",
+    "RegisteredMessage",
+    "check_argument",
+    "spelled_declaration",
+]
 
 T = TypeVar("T")
 
@@ -22,6 +32,9 @@ HookFunction = Callable[..., Coroutine[Any, Any, None]]
 
 NOTHING: Any = object()
 """Default of a decorator's parameter: empty parentheses."""
+
+LATE: Final = "is declared after its application was {}, and would not be part of it; declare everything before"
+"""The text of an error, for ``made`` or ``started``."""
 
 _OUTER: Final = 2  # frames from `_hook` to the caller of the decorator
 
@@ -55,6 +68,7 @@ class Declared:
     def __init__(self, module: str) -> None:
         self.module = module
         self._declarations: list[object] = []
+        self._running = 0  # applications that run what is declared here
 
     def declared(self, kind: type[T]) -> list[T]:
         """Return the declarations of one kind, in order, those of what is included at its place."""
@@ -70,12 +84,28 @@ class Declared:
         """Return the functions of a hook, in order; ``name`` is that of the decorator, as ``on_connect``."""
         return [hook.function for hook in self.declared(Hook) if hook.name == name]
 
+    def everything(self) -> list[object]:
+        """Return all declarations, in order, those of what is included at its place."""
+        found: list[object] = []
+        for one in self._declarations:
+            found += one.everything() if isinstance(one, Declared) else (one,)
+        return found
+
+    def hold(self, more: Literal[1, -1]) -> None:
+        """Count one application more that runs what is declared here, or one less: while one does, nothing is added."""
+        self._running += more
+        for one in self._declarations:
+            if isinstance(one, Declared):
+                one.hold(more)
+
     def _of(self, module: str, kind: str) -> list[Any]:
         """Return the declarations of a kind whose module is loaded with the first of them, and not before."""
         loaded = sys.modules.get(f"oddwire.app.declarations.{module}")
         return [] if loaded is None else self.declared(getattr(loaded, kind))
 
     def _declare(self, declaration: object) -> None:
+        if self._running:
+            raise ExtensionError(f"{spelled_declaration(declaration)} {LATE.format('started')}")
         self._declarations.append(declaration)
 
     def _hook(
@@ -118,6 +148,14 @@ class Declared:
 
             names = scope_of(function, frame)
             self._declare(Dependent(function=function, what=what, fixed=fixed, per_peer=per_peer, names=names))
+
+
+def spelled_declaration(declaration: object) -> str:
+    """Return how an error names a declaration: by its function or class, where it has one."""
+    for name in ("function", "message"):
+        if (found := getattr(declaration, name, None)) is not None:
+            return place(found)
+    return repr(declaration)
 
 
 def check_argument(given: object, decorator: str, example: str) -> None:

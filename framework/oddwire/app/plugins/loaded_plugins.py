@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from oddwire.app.declarations.declared import LATE, Declared, spelled_declaration
 from oddwire.app.declarations.options import Options
 from oddwire.app.dispatch.rpc_calls import Methods
 from oddwire.app.plugins.manager import PluginManager
@@ -34,10 +35,13 @@ class LoadedPlugins:
     ) -> None:
         self.plugins = plugins
         self.session = session
+        self._held = False
         self.tables = build_tables(plugins, provide)
         if session:
             _check_hello(self.tables)
         plugins.freeze()
+        parts = (owner.plugin for owner in plugins.contributions)
+        self._declared = [(part, part.everything()) for part in parts if isinstance(part, Declared)]
         self.methods = Methods(self.tables.rpc_methods)
         self.options = Options(self.tables.settings, options or {})
         manifest = self.tables.manifest
@@ -47,6 +51,24 @@ class LoadedPlugins:
             rpc_methods=self.methods.for_host(),
             options=self.options.for_host(),
         )
+
+    def hold(self) -> None:
+        """Have the extensions refuse declarations until `release`. Raises `ExtensionError` for one made since."""
+        for extension, known in self._declared:
+            kept = {*map(id, known)}
+            late = [one for one in extension.everything() if id(one) not in kept]
+            if late:
+                raise ExtensionError(f"{extension!r}: {spelled_declaration(late[0])} {LATE.format('made')}")
+        for extension, _ in self._declared:
+            extension.hold(1)
+        self._held = True
+
+    def release(self) -> None:
+        """Let the extensions declare more, for the next application."""
+        if self._held:
+            self._held = False
+            for extension, _ in self._declared:
+                extension.hold(-1)
 
 
 def _check_hello(tables: Tables) -> None:
