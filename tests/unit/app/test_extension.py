@@ -436,26 +436,19 @@ async def _tick(context: AppContext) -> None: ...
 async def _note(context: Context, message: Note) -> None: ...
 
 
-async def _connected(context: Context) -> None: ...
-
-
-async def _disconnected(context: Context, reason: str) -> None: ...
-
-
 async def _around(context: Context, message: Message, call_next: Any) -> Message | None:
     return await call_next(context, message)  # type: ignore[no-any-return]
 
 
 def _router() -> Router:
     router = Router()
-    router.on_disconnect(_disconnected)
+    router.register(Gossip)
     return router
 
 
 LATER: dict[str, Callable[[Extension | Router], object]] = {
     "on": lambda declared: declared.on(Note)(_note),
     "register": lambda declared: declared.register(Gossip),
-    "on_connect": lambda declared: declared.on_connect(_connected),
     "every": lambda declared: declared.every(60)(_tick),
     "rpc": lambda declared: declared.rpc("late")(_ask),
     "option": lambda declared: declared.option("quote-late")(_number),
@@ -479,6 +472,23 @@ async def test_refuses_what_is_declared_after_its_application(extension: Extensi
             with pytest.raises(ExtensionError, match="is declared after its application was started"):
                 LATER[more](declared)
     LATER[next(iter(LATER.keys() - {what}))](declared)  # for the next application
+
+
+async def test_hooks_are_looked_up_when_they_are_called(extension: Extension) -> None:
+    called: list[str] = []
+    app = Application(extension, transport=MemoryNetwork().transport())
+
+    @extension.on_startup
+    async def started(context: AppContext) -> None:
+        called.append("startup")
+
+    async with app:
+
+        @extension.on_stopping
+        async def stopping(context: AppContext) -> None:
+            called.append("stopping")
+
+    assert called == ["startup", "stopping"]
 
 
 async def test_refuses_peer_methods_that_are_declared_after_their_application(extension: Extension) -> None:

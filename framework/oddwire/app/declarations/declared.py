@@ -24,6 +24,7 @@ __all__ = [
     "RegisteredMessage",
     "check_argument",
     "spelled_declaration",
+    "takes_effect",
 ]
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class Declared:
         return [] if loaded is None else self.declared(getattr(loaded, kind))
 
     def _declare(self, declaration: object) -> None:
-        if self._running:
+        if self._running and not takes_effect(declaration):
             raise ExtensionError(f"{spelled_declaration(declaration)} {LATE.format('started')}")
         self._declarations.append(declaration)
 
@@ -148,6 +149,11 @@ class Declared:
 
             names = scope_of(function, frame)
             self._declare(Dependent(function=function, what=what, fixed=fixed, per_peer=per_peer, names=names))
+
+
+def takes_effect(declaration: object) -> bool:
+    """Return whether an application made before has it all the same: hooks are looked up when they are called."""
+    return isinstance(declaration, (Hook, LateCheck))
 
 
 def spelled_declaration(declaration: object) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from oddwire.app.declarations.declared import LATE, Declared, spelled_declaration
+from oddwire.app.declarations.declared import LATE, Declared, spelled_declaration, takes_effect
 from oddwire.app.declarations.options import Options
 from oddwire.app.dispatch.rpc_calls import Methods
 from oddwire.app.plugins.manager import PluginManager
@@ -56,7 +56,7 @@ class LoadedPlugins:
         """Have the extensions refuse declarations until `release`. Raises `ExtensionError` for one made since."""
         for extension, known in self._declared:
             kept = {*map(id, known)}
-            late = [one for one in extension.everything() if id(one) not in kept]
+            late = [one for one in extension.everything() if id(one) not in kept and not takes_effect(one)]
             if late:
                 raise ExtensionError(f"{extension!r}: {spelled_declaration(late[0])} {LATE.format('made')}")
         for extension, _ in self._declared:
