@@ -24,7 +24,8 @@ SECTIONS = {
 INTERNAL = {
     Extension: {
         *vars(Hooks),
-        *("check_declared", "check_included", "declared", "dependents", "does_nothing", "handlers", "has_hook"),
+        *("check_declared", "check_included", "declared", "dependents", "does_nothing", "everything", "handlers"),
+        *("has_hook", "hold"),
         *("hook_functions", "included", "jobs", "messages", "middlewares", "own_middlewares", "unknown_handlers"),
     },
     Receipt: {"settle", "sent"},

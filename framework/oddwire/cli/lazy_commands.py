@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand
@@ -42,7 +42,10 @@ class LazyCommands(Group):
         from oddwire.cli.completions import completion  # only the shell asks
 
         names = [(name, entry.summary) for name, entry in self._entries.items() if name.startswith(incomplete)]
-        return [*(completion(*each) for each in names), *TyperCommand.shell_complete(self, ctx, incomplete)]
+        return [
+            *(completion(*each) for each in names),
+            *TyperCommand.shell_complete(cast("Any", self), ctx, incomplete),
+        ]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands in their groups, without importing any."""
