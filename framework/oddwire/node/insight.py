@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
+from oddwire import clocks
 from oddwire.insight.ring import Ring
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class NodeInsight:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._began = time.monotonic()
+        self._began = clocks.monotonic()
         self._since: float | None = None
         self._counts: dict[tuple[int | None, str, str], list[int]] = {}
         self._strange: set[int] = set()
@@ -55,8 +55,8 @@ class NodeInsight:
             "pid": os.getpid(),
             "oddwire": __version__,
             "node_id": node.node_id,
-            "time": round(time.time(), 6),
-            "uptime": round(time.monotonic() - self._began, 6),
+            "time": round(clocks.wall(), 6),
+            "uptime": round(clocks.monotonic() - self._began, 6),
             "since": self._since,
             "extensions": [],
             "messages": messages,
@@ -79,7 +79,7 @@ class NodeInsight:
 
     def _count(self) -> None:
         if self._since is None:
-            self._since = round(time.time(), 6)
+            self._since = round(clocks.wall(), 6)
             self._node.peers.look_on(self)
 
     # As the peers tell it -----------------------------------------------------------------------------
@@ -97,11 +97,11 @@ class NodeInsight:
         found[0] += 1
         found[1] += len(payload)
         if self.ring.is_kept:
-            event = {"event": direction, "time": round(time.time(), 6), "peer": peer, "type": type_id}
+            event = {"event": direction, "time": round(clocks.wall(), 6), "peer": peer, "type": type_id}
             self.ring.add({**event, "payload": payload.hex()})
 
     def connection(self, event: str, peer: str, **more: str) -> None:
         """Keep the begin or the end of a connection as an event, if somebody looks on."""
         if self.ring.is_kept:
             told = {name: text for name, text in more.items() if text}
-            self.ring.add({"event": event, "time": round(time.time(), 6), "peer": peer, **told})
+            self.ring.add({"event": event, "time": round(clocks.wall(), 6), "peer": peer, **told})

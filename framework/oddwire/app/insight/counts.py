@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final, Literal
 
+from oddwire import clocks
 from oddwire.app.insight.handler_times import HandlerTimes
 from oddwire.errors import ConnectionClosed, PeerNotConnected, Refuse, RemoteFailure, ReplyTimeout
 from oddwire.proto.keys import NodeId
@@ -88,7 +88,7 @@ class Counts:
     """The counts of one application, from ``since``, a Unix time, on. ``is_known`` says which types have an owner."""
 
     def __init__(self, is_known: Callable[[int], bool]) -> None:
-        self.since = time.time()
+        self.since = clocks.wall()
         self._is_known = is_known
         self._traffic: dict[Direction, dict[int | None, Traffic]] = {"received": {}, "sent": {}}
         self._strange: set[int] = set()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from oddwire import clocks
 from oddwire.printable import printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Event:
     """
 
     event: EventKind
-    time: float = field(default_factory=time.time)
+    time: float = field(default_factory=lambda: clocks.wall())
     uri: str | None = None
     peer: NodeId | None = None
     address: str | None = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from oddwire import clocks
 from oddwire.app.dispatch.error_peers import with_peer
 from oddwire.app.hookspecs import TraceEvent, hookimpl
 from oddwire.app.insight.events import Event
@@ -77,7 +77,7 @@ class Watch(Generic[E]):
         shown = self._make(
             event=event.direction,
             text=None if self._takes_all or event.handled or event.message is None else "no extension here handles it",
-            time=event.time + time.time() - time.monotonic(),
+            time=event.time + clocks.wall() - clocks.monotonic(),
             peer=event.peer,
             type_id=event.type_id,
             schema=self._names.get(event.type_id),

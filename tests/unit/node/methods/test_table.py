@@ -16,6 +16,8 @@ METHODS = [
     "listdatastore",
     "listpeers",
     "makesecret",
+    "node-stats",
+    "node-watch",
     "notifications",
     "ping",
     "plugin",
