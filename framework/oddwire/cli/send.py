@@ -142,9 +142,7 @@ def _command(
 
     async def main() -> int:
         options.check()
-        vocabularies = load_vocabularies(
-            (*(extension or ()), *(split_name(name)[0] for name in options.reply)), message
-        )
+        vocabularies = load_vocabularies(extension or (), message, *options.reply)
         mode, plugins = _mode(options, vocabularies, message, fields or ())
         transport = make_transport(
             data_dir=data_dir,

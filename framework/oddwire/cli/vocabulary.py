@@ -60,17 +60,18 @@ class Vocabulary:
         return schema_of(message).replies or self.replies.get(message, ())
 
 
-def load_vocabularies(extensions: Sequence[str], message: str = "") -> list[Vocabulary]:
-    """Load the extensions, and the one of ``message``, to return their messages; the extensions are not run.
+def load_vocabularies(extensions: Sequence[str], *messages: str) -> list[Vocabulary]:
+    """Load the extensions, and those of ``messages``, to return their messages; the extensions are not run.
 
     Raises `CommandFailure`.
     """
-    owner = split_name(message)[0] if message else ""
+    owners = dict.fromkeys(split_name(message)[0] for message in messages)
     plugins = PluginManager()
     try:
         loaded = [plugins.load(extension) for extension in dict.fromkeys(extensions)]
-        if owner and owner not in loaded:
-            loaded.append(_load_owner(plugins, owner))
+        for owner in owners:
+            if owner not in loaded:
+                loaded.append(_load_owner(plugins, owner))
         return [Vocabulary(contribution) for contribution in plugins.contributions if contribution.name in loaded]
     except DefinitionError as error:
         raise CommandFailure(str(error), USAGE) from error

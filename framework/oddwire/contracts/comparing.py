@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from oddwire.contracts.exchanges import exchanged
 from oddwire.contracts.gaps import Gap, rule_of, shown
 from oddwire.contracts.records import Records
 from oddwire.contracts.rules import RULES, Failure, Finding
@@ -65,15 +66,18 @@ def _messages(old: _Contract, new: _Contract) -> Iterator[Finding]:
     before = {message["type"]: message for message in old["messages"]}
     after = {message["type"]: message for message in new["messages"]}
     gone = {message["name"]: message for number, message in before.items() if number not in after}
+    places = [{number: message["name"] for number, message in each.items()} for each in (before, after)]
+    swapped = exchanged(*places)
+    for number, message in sorted(after.items()):
+        if message["name"] in swapped:
+            earlier = next(one for one in before.values() if one["name"] == message["name"])
+            yield from _renumbered(earlier, message, "no error: taken for another message")
     for number, message in sorted(after.items()):
         if number in before:
             yield from _message(old, new, before[number], message)
         elif (earlier := gone.pop(message["name"], None)) is not None:
             error = "UnknownMessage: it is ignored, or ends the connection if it is even"
-            numbers = [f"{one['type']} ({one['type']:#06x})" for one in (earlier, message)]
-            yield _both("TYPE_RENUMBERED", _title(message), "", numbers, error)
-            if (earlier["type"] - number) % 2:
-                yield _both("EVEN_ODD_CHANGED", _title(message), "", numbers, error)
+            yield from _renumbered(earlier, message, error)
         else:
             rule = "MESSAGE_ADDED" if number % 2 else "MESSAGE_ADDED_EVEN"
             yield Finding(rule=rule, message=_title(message), path="", old="none", new=message["codec"])
@@ -88,6 +92,13 @@ def _messages(old: _Contract, new: _Contract) -> Iterator[Finding]:
             new="none",
             failures=(failure,),
         )
+
+
+def _renumbered(before: _Contract, after: _Contract, error: str) -> Iterator[Finding]:
+    numbers = [f"{one['type']} ({one['type']:#06x})" for one in (before, after)]
+    yield _both("TYPE_RENUMBERED", _title(after), "", numbers, error)
+    if (before["type"] - after["type"]) % 2:
+        yield _both("EVEN_ODD_CHANGED", _title(after), "", numbers, error)
 
 
 def _message(old: _Contract, new: _Contract, before: _Contract, after: _Contract) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ _PAIRS: Final[Mapping[str, tuple[str, str]]] = {
     "count": ("COUNT_CHANGED", "COUNT_CHANGED"),
     "default": ("DEFAULT_CHANGED", "DEFAULT_CHANGED"),
     "enum": ("ENUM_VALUE_REMOVED", "ENUM_VALUE_ADDED"),
+    "enum value": ("ENUM_VALUE_CHANGED", "ENUM_VALUE_CHANGED"),
     "even": ("FIELD_REMOVED_EVEN", "FIELD_ADDED_EVEN"),
     "extra": ("FIELD_REMOVED", "FIELD_ADDED"),
     "key": ("FIELD_KEY_CHANGED", "FIELD_KEY_CHANGED"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
@@ -24,7 +25,7 @@ def read_contract(text: str, *, extension: str | None = None) -> dict[str, Any]:
     would be right, for one of a later format, and for one of another extension.
     """
     try:
-        made = json.loads(text)
+        made = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ContractError(f"is not JSON: {error}") from None
     if not isinstance(made, dict) or "contract" not in made:
@@ -105,6 +106,16 @@ _WHOLE: Final[Mapping[str, Any]] = {
 }
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object whose keys are there once each: of two lines for one key a merge has kept both."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ContractError(f"an object has the key {represented(twice)} twice")
+    return made
+
+
 class _Check:
     def __init__(self, contract: dict[str, Any]) -> None:
         self._contract = contract
@@ -127,6 +138,10 @@ class _Check:
         for key, form in (("messages", _MESSAGE), ("methods", _METHOD)):
             for number, one in enumerate(self._contract[key]):
                 self._object(one, f"$.{key}[{number}]", form)
+            self._different(self._contract[key], f"$.{key}", ("type",) if key == "messages" else ("type", "name"))
+        for number, one in enumerate(self._contract["messages"]):
+            if one["codec"] == "raw" and [field["type"] for field in one["fields"]] != ["bytes"]:
+                _fail(f"$.messages[{number}].fields", "one field of bytes, as the codec is raw", one["fields"])
         for name, one in self._contract["subtypes"].items():
             self._object(one, f"$.subtypes[{represented(name)}]", {"fields": "fields", "validators?": "names"})
 
@@ -163,6 +178,21 @@ class _Check:
             if type(one) is not dict or type(one.get("name")) is not str:
                 _fail(where, "a field with a 'name'", one)
             self._type(one, where, _FIELD)
+        for key in ("name", "key", "tlv"):
+            self._different([one for one in value if key in one], path, (key,))
+        names = {one["name"] for one in value}
+        for number, one in enumerate(value):
+            count = one.get("count")
+            if type(count) is dict and "field" in count and count["field"] not in names:
+                _fail(f"{path}[{number}].count.field", "the name of a field beside it", count["field"])
+
+    def _different(self, value: list[Any], path: str, keys: tuple[str, ...]) -> None:
+        seen: list[list[Any]] = []
+        for number, one in enumerate(value):
+            found = [one[key] for key in keys]
+            if found in seen:
+                _fail(f"{path}[{number}]", f"another {' and '.join(keys)} than the one before", found)
+            seen.append(found)
 
     def _types(self, value: Any, path: str) -> None:
         if type(value) is not list or not value:
@@ -181,7 +211,8 @@ class _Check:
         if self._depth > _MOST_DEEP:
             raise ContractError(f"{path}: types nest more than {_MOST_DEEP} deep")
         for key, wanted in form.items():
-            if key not in value and key not in _LEFT_OUT and not (key == "class" and form is not _TYPES["subtype"]):
+            is_optional = key in _LEFT_OUT or (key == "class" and form in (_INTEGER, _TYPES["bytes"]))
+            if key not in value and not is_optional:
                 raise ContractError(f"{path}: {key!r} is missing")
             if key in value:
                 self._value(value[key], f"{path}.{key}", wanted)
@@ -189,10 +220,10 @@ class _Check:
             if more is None or key not in more:
                 _unknown(path, key, [*form, *(more or ()), "limits"])
             self._value(value[key], f"{path}.{key}", more[key])
-        self._limits(value.get("limits", []), f"{path}.limits")
+        self._limits(value.get("limits", []), f"{path}.limits", is_integer=_is_integer(value))
         self._depth -= 1
 
-    def _limits(self, value: Any, path: str) -> None:
+    def _limits(self, value: Any, path: str, *, is_integer: bool) -> None:
         self._each(value, path, dict)
         for one in value:
             for key in one:
@@ -201,10 +232,19 @@ class _Check:
             length = one.get("length", [0, 0])
             if type(length) is not list or [type(size) for size in length] != [int, int]:
                 _fail(f"{path}.length", "two numbers", length)
-            self._value(one.get("pattern", ""), f"{path}.pattern", str)
+            self._pattern(one.get("pattern", ""), f"{path}.pattern")
             for key in _LIMITS - {"length", "pattern"}:
+                if is_integer and type(one.get(key, 0)) is not int:
+                    _fail(f"{path}.{key}", "a whole number", one[key])
                 if not isinstance(one.get(key, 0), int | float | str):
                     _fail(f"{path}.{key}", "a number or a text", one[key])
+
+    def _pattern(self, value: Any, path: str) -> None:
+        self._value(value, path, str)
+        try:
+            re.compile(value)
+        except (re.error, RecursionError, OverflowError):
+            _fail(path, "a regular expression", value)
 
     def _integer(self, value: Any, path: str) -> None:
         if type(value) is not str or not INTEGER.fullmatch(value):
@@ -216,7 +256,7 @@ class _Check:
                 pass
             case int() | "rest" | {"field": str()}:
                 return
-            case {"first byte": [int(), *_]}:
+            case {"first byte": [int(), *_] as sizes} if {type(size) for size in sizes} == {int}:
                 return
             case str() if INTEGER.fullmatch(value):
                 return
@@ -240,6 +280,12 @@ class _Check:
         for number, one in enumerate(value):
             if type(one) is not dict or type(one.get("value")) not in (int, str) or type(one.get("name")) is not str:
                 _fail(f"{path}[{number}]", "an object with a 'value' and a 'name'", one)
+
+
+def _is_integer(type_: Any) -> bool:
+    while type(type_) is dict and type_.get("type") in ("optional", "sized"):
+        type_ = type_.get("of")
+    return type(type_) is dict and INTEGER.fullmatch(str(type_.get("type"))) is not None
 
 
 def _fail(path: str, should: str, value: Any) -> NoReturn:

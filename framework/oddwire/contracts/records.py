@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from oddwire.contracts.domains import Type
+from oddwire.contracts.exchanges import exchanged
 from oddwire.contracts.gaps import Gap, shown
 from oddwire.contracts.values import End, Types
 
@@ -51,11 +52,15 @@ class Records:
         theirs = {_key(field): field for field in read}
         names = {field["name"]: field for field in read}
         ours = {_key(field) for field in sent}
+        swapped = exchanged(*({_key(field): field["name"] for field in each} for each in (sent, read)))
         for field in sent:
             other = theirs.get(_key(field))
             where = f"{path}.{self._name(field, other or field)}"
             if other is not None:
-                if other["name"] != field["name"]:
+                if field["name"] in swapped:
+                    where = f"{path}.{field['name']}"
+                    yield Gap("key", where, _key(field), _key(names[field["name"]]), _SILENT)
+                elif other["name"] != field["name"]:
                     yield Gap("renamed", where, field["name"], other["name"])
                 yield from self._keyed(field, other, where)
                 continue
@@ -141,6 +146,8 @@ class Records:
         places = _places(fields)
         if not found and places and places[-1]["type"] == "subtype":
             last, inner = places[-1]["name"], subtypes[places[-1]["class"]]["fields"]
+            if inner is fields:
+                return {}  # of a damaged file: a class without an end
             return {tlv: (f"{last}.{name}", field) for tlv, (name, field) in self._stream(inner, subtypes).items()}
         return found
 
@@ -148,8 +155,13 @@ class Records:
         self, ours: dict[int, tuple[str, Type]], theirs: dict[int, tuple[str, Type]], path: str, end: End
     ) -> Iterator[Gap]:
         names = {name: tlv for tlv, (name, _) in theirs.items()}
+        swapped = exchanged(*({tlv: name for tlv, (name, _) in each.items()} for each in (ours, theirs)))
         for tlv, (name, field) in sorted(ours.items()):
             where = f"{path}.{name}"
+            if tlv in theirs and name in swapped:
+                yield Gap("tlv", where, f"TLV {tlv}", f"TLV {names[name]}", _SILENT)
+                yield from self._record_gaps(field, theirs[tlv][1], where)
+                continue
             if tlv in theirs:
                 if self._forward:
                     where = f"{path}.{theirs[tlv][0]}"

@@ -103,7 +103,7 @@ _ALL: Final = (
         "keep the message, and its handler, as long as old peers are about",
     ),
     Rule("MESSAGE_RENAMED", "never", "Another name under the same number. It is not on the wire."),
-    Rule("TYPE_RENUMBERED", "always", "The message has another type number.", _MESSAGE),
+    Rule("TYPE_RENUMBERED", "always", "The message has another type number; or two have each other's.", _MESSAGE),
     Rule(
         "EVEN_ODD_CHANGED",
         "always",
@@ -172,7 +172,7 @@ _ALL: Final = (
     Rule(
         "FIELD_KEY_CHANGED",
         "always",
-        "`msgpack`, `json`: the field of this name has another key.",
+        "`msgpack`, `json`: the field of this name has another key; or two fields have each other's.",
         'keep the key: `field(key="old_name")`',
     ),
     Rule(
@@ -216,9 +216,15 @@ _ALL: Final = (
     Rule("ENUM_VALUE_ADDED", "always", "An enum or `Literal` has another value.", _LATER),
     Rule("ENUM_VALUE_REMOVED", "always", "A value of an enum or `Literal` is gone.", "keep the value"),
     Rule(
+        "ENUM_VALUE_CHANGED",
+        "always",
+        "A member of an enum has another value, which is or was another member's, as `auto()` makes of a new order.",
+        "keep the value, and give new members those that were never used",
+    ),
+    Rule(
         "TLV_RENUMBERED",
         "always",
-        "`bolt`: the field of this name is a TLV record of another number.",
+        "`bolt`: the field of this name is a TLV record of another number; or two fields have each other's.",
         "keep the number",
     ),
     Rule(

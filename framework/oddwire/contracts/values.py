@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from oddwire.contracts import domains
 from oddwire.contracts.domains import Type
+from oddwire.contracts.exchanges import exchanged
 from oddwire.contracts.gaps import Gap, shown
 
 __all__ = ["End", "Types", "wire_class"]
@@ -150,6 +151,9 @@ class Types:
             if lost:
                 error = f"MalformedMessage: no value of {other['class']}"
                 yield Gap("enum", path, ", ".join(lost), "none of these", error)
+            if moved := _renumbered(one, other):
+                words = [", ".join(f"{name} = {value}" for name, value in side) for side in moved]
+                yield Gap("enum value", path, *words, "no error: read as another member")
         elif any(domains.refuses(read, value, bolt=self.bolt) for value in values):
             yield Gap("limit", path, shown(one), shown(read), "MalformedMessage: not within the limits")
 
@@ -163,11 +167,16 @@ class Types:
             yield Gap("closed", path, "UnknownVariant", "none", error)
         elif read.get("open") and not sent.get("open"):
             yield Gap("opened", path, "none", "UnknownVariant")
-        theirs = {member["tag"]: member["subtype"] for member in read["members"]}
+        ours, theirs = ({one["tag"]: one["subtype"] for one in each["members"]} for each in (sent, read))
+        swapped = exchanged(ours, theirs)
         for member in sent["members"]:
             tag, name = member["tag"], member["subtype"]
             where = f"{path}<{name}>"
             if tag in theirs:
+                if name in swapped:
+                    elsewhere = [each for each, theirs_ in theirs.items() if theirs_ == name]
+                    words = (f"tag {tag!r}", f"tag {elsewhere[0]!r}")
+                    yield Gap("tag", where, *words, "no error: read as another member")
                 members_end: End = "closed" if self.bolt and "length" in sent else end if end != "flat" else "open"
                 yield from self._records(name, theirs[tag], where, members_end)
                 continue
@@ -193,6 +202,17 @@ class Types:
             case "str":
                 return ("bytes", _plain_count(domains.effective_count(type_, alone=alone)))
         return type_["type"]
+
+
+def _renumbered(sent: Type, read: Type) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]] | None:
+    """Return the members of an enum that have each another value, where that was, or is, another member's."""
+    ours, theirs = ({one["name"]: one["value"] for one in each["values"]} for each in (sent, read))
+    moved = [
+        name
+        for name, value in ours.items()
+        if name in theirs and theirs[name] != value and (value in theirs.values() or theirs[name] in ours.values())
+    ]
+    return ([(name, ours[name]) for name in moved], [(name, theirs[name]) for name in moved]) if moved else None
 
 
 def wire_class(type_: Type, codec: str) -> str:
@@ -239,6 +259,8 @@ def _inner(type_: Type, around: str) -> Type:
 
 
 def _is_made_by(sent: Type, read: Type) -> bool:
+    if read["class"] == "short_channel_id":
+        return True  # any of its length
     return sent.get("class") == read["class"] or (sent.get("class"), read["class"]) == ("point", "node_id")
 
 

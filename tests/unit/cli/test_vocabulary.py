@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from oddwire.cli.exit import CommandFailure
@@ -15,6 +17,13 @@ def test_messages_are_known_and_what_answers_them() -> None:
 
 def test_without_a_message_only_what_is_named_is_loaded() -> None:
     assert [one.name for one in load_vocabularies(["chat", "chat", "echo"])] == ["chat", "echo"]
+
+
+def test_what_a_file_has_is_not_looked_for_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from oddwire import Extension\n\nextension = Extension('unheard-of', version='1.0')\n")
+    (mine,) = load_vocabularies([str(file)], "unheard-of.Ask", "unheard-of.Answer")
+    assert mine.name == "unheard-of"
 
 
 def test_what_else_would_be_right_is_listed() -> None:

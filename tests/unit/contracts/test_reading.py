@@ -77,12 +77,21 @@ FIELD = ("messages", 0, "fields", 0)
         (altered(*FIELD, to=5), "should be a field with a 'name'"),
         (altered(*FIELD, "limits", to=[{"gee": 1}]), "did you mean 'ge'"),
         (altered(*FIELD, "limits", to=[{"length": [1]}]), "should be two numbers"),
+        (altered(*FIELD, "limits", to=[{"ge": "1"}]), "should be a whole number"),
+        (altered(*FIELD, "limits", to=[{"pattern": "("}]), "should be a regular expression"),
+        (json.dumps(WHOLE).replace('"version"', '"extension": "other", "version"', 1), "has the key 'extension' twice"),
+        (altered("messages", to=WHOLE["messages"] * 2), r"messages\[1\]: should be another type than the one before"),
+        (altered(*FIELD[:3], to=WHOLE["messages"][0]["fields"] * 2), "should be another name than the one before"),
+        (altered("messages", 0, "codec", to="raw"), "one field of bytes, as the codec is raw"),
+        (altered(*FIELD, to={"name": "x", "type": "opaque", "size": 33}), "'class' is missing"),
+        (altered(*FIELD, to={"name": "x", "type": "str", "count": {"field": "n"}}), "the name of a field beside it"),
+        (altered(*FIELD, to={"name": "x", "type": "bytes", "count": {"first byte": [1, "2"]}}), "should be a number"),
         (altered(*FIELD, to={"name": "x", "type": "array"}), "'of' is missing"),
         (altered(*FIELD, to={"name": "x", "type": "subtype", "class": "A"}), "one of the contract's subtypes"),
         (altered(*FIELD, to={"name": "x", "type": "bytes", "count": True}), "should be a number, an integer's type"),
         (altered(*FIELD, to={"name": "x", "type": "union", "tag_key": "t", "members": 1}), "a list of members"),
         (
-            altered(*FIELD, to={"name": "x", "type": "enum", "of": {"type": "u8"}, "values": [1]}),
+            altered(*FIELD, to={"name": "x", "type": "enum", "class": "E", "of": {"type": "u8"}, "values": [1]}),
             "'value' and a 'name'",
         ),
     ],
@@ -98,3 +107,11 @@ def test_types_nest_to_a_limit() -> None:
         type_ = {"type": "optional", "of": type_}
     with pytest.raises(ContractError, match="nest more than"):
         read_contract(altered(*FIELD, to={"name": "x", **type_}))
+
+
+def test_a_class_that_ends_in_itself_is_compared_to_an_end() -> None:
+    endless = json.loads(altered(*FIELD, to={"name": "x", "type": "subtype", "class": "A"}))
+    endless["messages"][0]["codec"] = "bolt"
+    endless["subtypes"] = {"A": {"fields": [{"name": "x", "type": "subtype", "class": "A"}]}}
+    read = read_contract(json.dumps(endless))
+    assert compare(read, read) == []

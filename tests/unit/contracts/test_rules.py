@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import MISSING
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 from tests.support.changes import A_ODD, A, Asset, B, C, D, Euro, Even
-from tests.support.schema_pairs import check, made
+from tests.support.schema_pairs import check, findings, made, part
 
 from oddwire import (
     UnknownVariant,
     bigsize,
     counted,
     field,
+    fixed,
     max_length,
     scalar,
+    short_channel_id,
     subtype,
     tagged,
     u8,
@@ -84,6 +87,28 @@ REPLY, OTHER = number(0x8D63, "Yes"), number(0x8D65, "No")
 ASK = number(0x8D61)
 LONG = "a" * 2000
 
+
+class Sort(Enum):
+    DONE = 1
+    FAILED = 2
+
+
+class SortWithMore(Enum):
+    WAITING = 1
+    DONE = 2
+    FAILED = 3
+
+
+class SortBackwards(Enum):
+    FAILED = 1
+    DONE = 2
+
+
+class SortInOtherWords(Enum):
+    OK = 1
+    FAILED = 2
+
+
 EXAMPLES: dict[str, Callable[[], list[Finding]]] = {
     "FEATURE_ADDED": whole({}, {"feature": 513}),
     "FEATURE_CHANGED": whole({"feature": 513}, {"feature": 515}),
@@ -143,6 +168,7 @@ EXAMPLES: dict[str, Callable[[], list[Finding]]] = {
     "VALIDATOR_REMOVED": fields("bolt", {"x": Checked}, {"x": Plain}),
     "ENUM_VALUE_ADDED": fields("json", {"x": Euro}, {"x": Asset}),
     "ENUM_VALUE_REMOVED": fields("msgpack", {"x": Literal["a", "b"]}, {"x": Literal["a"]}),
+    "ENUM_VALUE_CHANGED": lambda: findings(*(made("bolt", {"x": Annotated[one, u8]}) for one in (Sort, SortWithMore))),
     "TLV_RENUMBERED": fields("bolt", {"x": (u8 | None, field(tlv=1))}, {"x": (u8 | None, field(tlv=3))}),
     "TLV_NUMBER_REUSED": fields("bolt", {"x": (u8 | None, field(tlv=1))}, {"y": (str | None, field(tlv=1))}),
     "TLV_STREAM_ADDED": fields("bolt", {"x": Annotated[A, counted(u16)]}, {"x": Annotated[A_ODD, counted(u16)]}),
@@ -194,3 +220,61 @@ def test_the_page_has_all_rules_as_they_are() -> None:
     }
     assert {name: tuple(cells) for name, *cells in rows} == escaped
     assert [name for name, *_ in rows] == [*RULES]
+
+
+FIRST, SECOND = part("First", {"x": u8}, tag=1), part("Second", {"x": u8}, tag=2)
+UNION = FIRST | SECOND
+
+
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        (
+            "FIELD_KEY_CHANGED",
+            fields("json", {"x": u8, "y": u8}, {"y": (u8, field(key="x")), "x": (u8, field(key="y"))}),
+        ),
+        (
+            "TLV_RENUMBERED",
+            fields(
+                "bolt",
+                {"x": (u8 | None, field(tlv=1)), "y": (u8 | None, field(tlv=3))},
+                {"y": (u8 | None, field(tlv=1)), "x": (u8 | None, field(tlv=3))},
+            ),
+        ),
+        ("TYPE_RENUMBERED", whole(*({"messages": (number(0x8D61, a), number(0x8D63, b))} for a, b in ("PQ", "QP")))),
+        (
+            "UNION_TAG_CHANGED",
+            lambda: findings(
+                *(
+                    made("bolt", {"x": Annotated[UNION, tagged(u8, tags=tags)]})
+                    for tags in ({FIRST: 1, SECOND: 2}, {FIRST: 2, SECOND: 1})
+                )
+            ),
+        ),
+        (
+            "ENUM_VALUE_CHANGED",
+            lambda: findings(*(made("bolt", {"x": Annotated[one, u8]}) for one in (Sort, SortBackwards))),
+        ),
+    ],
+)
+def test_names_that_change_places_break(rule: str, change: Callable[[], list[Finding]]) -> None:
+    """Each payload decodes, and is taken for something else."""
+    found = change()
+    assert rule in {one.rule for one in found if {each.sender for each in one.failures} == {"old", "new"}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # Quote and QuoteV2 become QuoteV1 and Quote
+        whole(*({"messages": (number(0x8D61, a), number(0x8D63, b))} for a, b in (("Q", "Q2"), ("Q1", "Q")))),
+        lambda: findings(*(made("bolt", {"x": Annotated[one, u8]}) for one in (Sort, SortInOtherWords))),
+    ],
+)
+def test_other_names_break_nobody(change: Callable[[], list[Finding]]) -> None:
+    found = change()
+    assert found and not any(one.breaks for one in found)
+
+
+def test_any_eight_bytes_are_a_short_channel_id() -> None:
+    check(made("bolt", {"x": short_channel_id}), made("bolt", {"x": Annotated[bytes, fixed(8)]}))
