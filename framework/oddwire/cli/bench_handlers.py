@@ -122,6 +122,9 @@ async def try_out(rig: Rig, sample: Sample) -> Trial:
 
 
 async def _try_stream(rig: Rig, sample: Sample, made: Message) -> Trial:
+    if not sample.replies:
+        reason = "what its stream yields is not known: annotate what it returns, AsyncIterator[Part] say"
+        return Trial(sample=sample, reason=reason)
     answers: list[Message] = []
     until = time.monotonic() + _LOOK
     parts = rig.peer.stream(made, _union(sample.replies), timeout=PATIENCE, force=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from types import SimpleNamespace
@@ -51,7 +52,7 @@ def scope_of(sources: Sequence[Vocabulary | KnownMessages]) -> dict[str, Any]:
     """Return classes by name: all messages, and the subtypes and enums of their fields.
 
     Each source's are attributes of an object of its own name, too, ``chat.Say``, and there alone where an earlier
-    source has the name already.
+    source has the name already, or Python has a function or type of it, ``list``.
     """
     scope: dict[str, Any] = {}
     spaces: dict[str, Any] = {}
@@ -62,7 +63,8 @@ def scope_of(sources: Sequence[Vocabulary | KnownMessages]) -> dict[str, Any]:
             messages = source.messages
         found = {cls.__name__: cls for cls in classes_of(messages)}
         spaces[source.name.replace("-", "_")] = SimpleNamespace(**found)
-        scope = {**found, **scope}
+        plain = {name: cls for name, cls in found.items() if not (name.islower() and hasattr(builtins, name))}
+        scope = {**plain, **scope}
     return {**spaces, **scope}
 
 

@@ -71,7 +71,9 @@ async def run_script(source: str, scope: dict[str, Any]) -> int:
                 await result
         except SystemExit as leaving:
             return _code_of(leaving)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) and task.cancelling():
+                raise  # the command is ended; else the script awaited what it had cancelled
             print(short_traceback(error), file=sys.stderr, flush=True)  # noqa: T201 - what the user's own code did
             return FAILED
         finally:

@@ -60,3 +60,18 @@ def test_of_two_with_one_name_the_first_has_it() -> None:
 def test_the_bolts_messages_are_the_nodes_own() -> None:
     with pytest.raises(CommandFailure, match="has no 'bolts' whose messages a shell can send"):
         known_messages("bolts")
+
+
+def test_python_keeps_the_names_of_its_functions_and_types() -> None:
+    def message_of(number: int, name: str) -> type[Message]:
+        return message(number)(type(Message)(name, (Message,), {"__module__": __name__}))
+
+    extension = Extension("shadow", version="1.0")
+    for number, name in ((0x8E61, "print"), (0x8E63, "Warning")):
+        extension.register(message_of(number, name))
+    plugins = PluginManager()
+    plugins.register(extension)
+    scope = scope_of([Vocabulary(contribution) for contribution in plugins.contributions])
+    assert "print" not in scope
+    assert "Warning" in scope
+    assert scope["shadow"].print.__name__ == "print"

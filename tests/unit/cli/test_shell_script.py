@@ -37,6 +37,24 @@ async def test_the_first_error_ends_it(capsys: pytest.CaptureFixture[str]) -> No
     assert err == ("  File \"<stdin>\", line 2, in <module>\n    raise ValueError('\\x1b no')\nValueError: \\x1b no\n")
 
 
+async def test_a_task_that_the_script_cancelled_is_an_error_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    script = "import asyncio\ntask = asyncio.ensure_future(asyncio.sleep(9))\nx = task.cancel()\nawait task\nprint(1)"
+    assert await run_script(script, {}) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert 'File "<stdin>", line 4' in err
+    assert "CancelledError" in err
+
+
+async def test_a_command_that_ends_cancels_the_script() -> None:
+    task = asyncio.create_task(run_script("import asyncio\nawait asyncio.sleep(9)", {}))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 @pytest.mark.parametrize(("end", "code"), [("exit(3)", 3), ("exit()", 0), ("exit('enough')", 1)])
 async def test_exit_ends_it_with_a_code(capsys: pytest.CaptureFixture[str], end: str, code: int) -> None:
     assert await run_script(f"{end}\nprint('never')", {}) == code
