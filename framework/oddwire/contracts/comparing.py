@@ -68,7 +68,7 @@ def _messages(old: _Contract, new: _Contract) -> Iterator[Finding]:
     gone = {message["name"]: message for number, message in before.items() if number not in after}
     places = [{number: message["name"] for number, message in each.items()} for each in (before, after)]
     swapped = exchanged(*places)
-    for number, message in sorted(after.items()):
+    for _, message in sorted(after.items()):
         if message["name"] in swapped:
             earlier = next(one for one in before.values() if one["name"] == message["name"])
             yield from _renumbered(earlier, message, "no error: taken for another message")

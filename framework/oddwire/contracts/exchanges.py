@@ -13,8 +13,8 @@ _Place = TypeVar("_Place", int, str)
 def exchanged(old: Mapping[_Place, str], new: Mapping[_Place, str]) -> set[str]:
     """Return the names that old and new have at each other's places: two that are swapped, three in a ring.
 
-    ``old`` and ``new`` are names by place: a type number, a key, a TLV number, a tag. A name that moves to a place which
-    a gone name leaves is none of these: ``Quote`` and ``QuoteV2`` may become ``QuoteV1`` and ``Quote``.
+    ``old`` and ``new`` are names by place: a type number, a key, a TLV number, a tag. A name that moves to the place of
+    one that is gone is none of these: ``Quote`` and ``QuoteV2`` may become ``QuoteV1`` and ``Quote``.
     """
     places = {name: place for place, name in new.items()}
     found: set[str] = set()

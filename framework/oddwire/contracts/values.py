@@ -153,7 +153,7 @@ class Types:
                 yield Gap("enum", path, ", ".join(lost), "none of these", error)
             if moved := _renumbered(one, other):
                 words = [", ".join(f"{name} = {value}" for name, value in side) for side in moved]
-                yield Gap("enum value", path, *words, "no error: read as another member")
+                yield Gap("enum value", path, words[0], words[1], "no error: read as another member")
         elif any(domains.refuses(read, value, bolt=self.bolt) for value in values):
             yield Gap("limit", path, shown(one), shown(read), "MalformedMessage: not within the limits")
 

@@ -33,6 +33,9 @@ class Note(Message):
 @message(0x8E7B)
 class Slow(Message): ...
 
+@message(0x8E7D)
+class Feed(Message): ...
+
 @extension.option("shop-asset")
 def asset(value: str = "none") -> str:
     return value
@@ -56,6 +59,10 @@ async def order(context: Context, order: Order) -> None:
 async def note(context: Context, note: Note) -> None:
     if note.text == "bad":
         raise ValueError(note.text)
+
+@extension.on(Feed)
+async def feed(context: Context, feed: Feed):
+    yield Price(sats=1)
 
 @extension.on(Slow, rate=1)
 async def slow(context: Context, slow: Slow) -> None: ...
@@ -87,7 +94,10 @@ async def test_messages_and_handlers_are_measured(oddwire, tmp_path) -> None:
         assert set(row["shares"]) == {"codec", "dispatch", "session", "handler"}
         assert min(row["shares"].values()) >= 0
         assert min(row["ratios"].values()) > 0
-    assert found["left_out"] == {"shop.Slow": "its rate= of 1/s would be measured"}
+    assert found["left_out"] == {
+        "shop.Slow": "its rate= of 1/s would be measured",
+        "shop.Feed": "what its stream yields is not known: annotate what it returns, AsyncIterator[Part] say",
+    }
     frames = json.loads((tmp_path / "graph.json").read_text())["shared"]["frames"]
     assert "run_for" in {frame["name"] for frame in frames}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.json", "shop.py"]
@@ -100,8 +110,8 @@ async def test_a_table_is_for_people_and_says_what_was_left_out(oddwire) -> None
     assert code == 0
     lines = out.splitlines()
     assert lines[0].split()[:3] == ["message", "codec", "bytes"]
-    assert len({line.index("msgpack") for line in lines[1:7]}) == 1
-    assert len(lines) == 7  # no handler is left
+    assert len({line.index("msgpack") for line in lines[1:8]}) == 1
+    assert len(lines) == 8  # no handler is left
     assert "shop.Ask was not measured: its handler says: no such asset (code 1404)\n" in err
     assert "shop.Note was not measured: its handler fails with these values" in err
 
