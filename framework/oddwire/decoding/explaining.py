@@ -9,7 +9,7 @@ from oddwire.decoding.explanation import Explanation, begun, wrong_bytes
 from oddwire.decoding.frames import explain_frame
 from oddwire.decoding.lexicon import Entry, Lexicon
 from oddwire.decoding.remarks import with_remarks
-from oddwire.decoding.spans import Trail
+from oddwire.decoding.spans import TooManySpans, Trail
 from oddwire.errors import DecodeError, MalformedMessage, Truncated, UnknownMessage
 from oddwire.records import replace
 from oddwire.session.constants import SESSION_TYPE
@@ -48,6 +48,8 @@ def explain_as(payload: bytes, entry: Entry) -> Explanation:
         unwrapped = note_message(entry.codec, schema, payload, trail)
     except DecodeError as noted:
         error = error or noted
+    except TooManySpans:
+        pass  # the rest is one span; whether it decodes is known
     spans = trail.finish(len(payload))
     claim = entry.claim
     return Explanation(

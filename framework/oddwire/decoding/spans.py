@@ -9,7 +9,15 @@ from oddwire.schema.kinds import Array, Kind, Maybe, Nested, Sized, Table
 from oddwire.schema.union_kinds import Either, Tagged
 from oddwire.schema.value_kinds import Limited
 
-__all__ = ["NOTHING", "Role", "Span", "Trail", "is_composed", "leaves_of", "shifted", "stripped"]
+__all__ = ["MAX_SPANS", "NOTHING", "Role", "Span", "TooManySpans", "Trail", "is_composed", "leaves_of", "shifted", "stripped"]
+
+
+MAX_SPANS = 70_000
+"""Spans of a payload, beyond which the rest of it is one: more than a frame has bytes, and seconds of work."""
+
+
+class TooManySpans(Exception):
+    """A payload, a large one, has more parts than are told apart."""
 
 
 class _Nothing:
@@ -29,7 +37,7 @@ Role = Literal["type", "group", "value", "count", "tag", "syntax", "ignored", "u
 subtype, a list, a TLV record, a message inside another; ``count`` is a length, a size, or a flag that says whether
 there is a value; ``tag`` the type and length of a TLV record, or what tells the members of a union apart; ``syntax``
 the format's own, brackets and keys; ``ignored`` is what a reader skips, such as unknown records; ``unread`` what
-follows an error.
+follows an error, or the first `MAX_SPANS` spans.
 """
 
 
@@ -98,6 +106,7 @@ class Trail:
 
     def __init__(self, at: int = 0) -> None:
         self._around = [_Open("group", "$", at, "")]
+        self._left = MAX_SPANS
 
     @property
     def end(self) -> int:
@@ -115,7 +124,10 @@ class Trail:
         return len(self._around) - 1
 
     def add(self, span: Span) -> None:
-        """Note a span in the one that is open."""
+        """Note a span in the one that is open. Raises `TooManySpans`, before it is noted."""
+        if not self._left:
+            raise TooManySpans
+        self._left -= 1
         self._around[-1].parts.append(span)
 
     def leaf(
@@ -150,6 +162,7 @@ class Trail:
 
     def unwind(self, depth: int = 0) -> None:
         """Close what an error left open, down to ``depth``, at what was read of it; without that, it is not noted."""
+        self._left = max(self._left, self.depth + 1)
         while self.depth > depth:
             opened = self._around.pop()
             if opened.parts:

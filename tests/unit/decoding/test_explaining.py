@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import pytest
 from tests.support.explaining import check_explanation
 
-from oddwire import Message, message, u8, u16, u64
+from oddwire import Message, message, u8, u16, u32, u64
 from oddwire.codecs import TYPE_ID, Codec, Plan, WrappedCodec, enveloped
 from oddwire.decoding import Explanation, Lexicon, explain, explain_as
+from oddwire.decoding.spans import MAX_SPANS, leaves_of
 from oddwire.errors import MalformedMessage, UnknownMessage
 from oddwire.schema import Schema, counted, field, flag, subtype, validates
 
@@ -304,3 +305,24 @@ def test_features_chains_and_texts_have_notes() -> None:
     assert notes["$.tlvs.networks.chains[0]"] == "regtest"
     error = explain(bytes.fromhex("0011") + bytes(32) + b"\0\3no\x1b")
     assert {span.path: span.note for span in error.values()}["$.data"] == r"'no\x1b'"
+
+
+@pytest.mark.parametrize(
+    ("codec", "body"),
+    [
+        ("bolt", (MAX_SPANS + 10).to_bytes(4, "big") + bytes(MAX_SPANS + 10)),
+        ("json", b'{"numbers":[' + b",".join([b"7"] * MAX_SPANS) + b"]}"),
+        ("msgpack", b"\x81\xa7numbers\xdd" + (MAX_SPANS + 10).to_bytes(4, "big") + b"\x07" * (MAX_SPANS + 10)),
+    ],
+)
+def test_of_a_large_payload_the_first_parts_are_told_apart(codec: str, body: bytes) -> None:
+    @message(0x8C61, codec=codec)
+    class Numbers(Message):
+        numbers: Annotated[tuple[u8, ...], counted(u32)]
+
+    payload = b"\x8c\x61" + body
+    told = explain(payload, known(Numbers))
+    check_explanation(told)
+    assert told.error is None
+    assert told.spans[-1].role == "unread"
+    assert sum(1 for _ in leaves_of(told.spans)) <= MAX_SPANS + 1
