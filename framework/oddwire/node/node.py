@@ -227,6 +227,8 @@ class Node:
             )
         except ValueError as error:
             raise DefinitionError(str(error)) from error
+        if self.log.shows_messages:
+            self.transport.look = self.log.message
         self._peers = ConnectedPeers(self.transport, self.plugins, self.store, self.log, self._max_queued)
         self.peers.kept.update(uri.node_id for uri in self._connect)
         # Plugins call RPC methods during their init; peers connect after all are initialized

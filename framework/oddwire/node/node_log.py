@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from oddwire import clocks
 from oddwire.log_format import LineFormatter
@@ -67,6 +67,13 @@ class LogLine:
     def size(self) -> int:
         """Return an estimate of its memory in bytes: its texts and Python's overhead."""
         return len(self.text) + len(self.source) + 300
+
+
+class _MessageLine(LogLine):
+    """A message to or from a peer, in the form in which lightningd's connectd logs it."""
+
+    def __str__(self) -> str:
+        return f"{self.timestamp} {self.source}: {self.text}"
 
 
 class Out(Protocol):
@@ -133,6 +140,19 @@ class Log:
         self._take(number, text, source, node_id)
         for left_out in self.limiter.due():
             self._take(left_out.level, str(left_out))
+
+    @property
+    def shows_messages(self) -> bool:
+        """Whether `message` writes anything: at level io."""
+        return self.level == _NUMBERS["io"] and self._out is not None
+
+    def message(self, node_id: object, way: Literal["in", "out"], payload: bytes) -> None:
+        """Write a message's bytes as a line at level io, whole and unlimited, and keep it nowhere else."""
+        if self._out is not None:
+            text = f"[{way.upper()}] {payload.hex()}"
+            elapsed = clocks.monotonic() - self._began
+            line = _MessageLine(clocks.wall(), "io", f"{node_id}-connectd", text, str(node_id), elapsed)
+            self._write(self._out, line)
 
     def flush(self) -> None:
         """Log the counts of lines left out that were not logged yet."""

@@ -17,7 +17,7 @@ from typing import Final, cast
 from oddwire.errors import ConnectionClosed, HandshakeFailed, OddwireError, PayloadTooLarge
 from oddwire.proto.addresses import join_address
 from oddwire.proto.connection_states import FOLLOWING, ConnectionState
-from oddwire.proto.framing import LOOK_AFTER, MAX_FRAME, FrameReceiver, FrameSender
+from oddwire.proto.framing import LOOK_AFTER, MAX_FRAME, FrameReceiver, FrameSender, WatchedSender
 from oddwire.proto.keys import PrivateKey, PublicKey
 from oddwire.proto.noise import Handshake
 from oddwire.proto.primitives import MAX_MESSAGE
@@ -419,6 +419,10 @@ class LightningConnection(asyncio.BufferedProtocol):
             raise RuntimeError("deliver_to: the handshake is not over")
         self._frames.deliver = on_message
         self._inbox = None
+
+    def watch_sent(self, seen: Callable[[bytes], object]) -> None:
+        """Call ``seen`` with each message that is sent from now on. Called in ``on_open``; ``seen`` raises nothing."""
+        self._sealer = WatchedSender(self._sealer, seen)
 
     # Called by asyncio --------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from oddwire.errors import ConnectionClosed, PayloadTooLarge, RemoteProtocolErro
 from oddwire.proto.noise import NONCES, ROTATE_AFTER, CipherState
 from oddwire.proto.primitives import MAX_MESSAGE
 
-__all__ = ["HEADER_SIZE", "LOOK_AFTER", "MAX_FRAME", "FrameReceiver", "FrameSender"]
+__all__ = ["HEADER_SIZE", "LOOK_AFTER", "MAX_FRAME", "FrameReceiver", "FrameSender", "WatchedSender"]
 
 HEADER_SIZE: Final = 2 + 16
 MAX_FRAME: Final = HEADER_SIZE + MAX_MESSAGE + 16
@@ -126,6 +126,26 @@ def _plain(message: Any) -> bytes:
 
 def _too_large(size: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"message of {size} bytes; BOLT 8 allows at most {MAX_MESSAGE}")
+
+
+class WatchedSender(FrameSender):
+    """A sender that takes the place of another, and calls ``seen`` with each message that it has sealed."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self, sender: FrameSender, seen: Callable[[bytes], object]) -> None:
+        super().__init__(sender._cipher)  # noqa: SLF001 - its own class
+        self._seen = seen
+
+    def seal(self, message: bytes, out: list[bytes]) -> int:  # noqa: D102
+        size = super().seal(message, out)
+        self._seen(message)
+        return size
+
+    def seal_into(self, message: bytes, room: memoryview) -> int:  # noqa: D102
+        size = super().seal_into(message, room)
+        self._seen(message)
+        return size
 
 
 class FrameReceiver:

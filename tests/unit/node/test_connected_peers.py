@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
 
 import pytest
 from tests.support.waiting import until
 
+from oddwire.decoding.log_lines import LogReader
 from oddwire.errors import ConnectionClosed
+from oddwire.node.node_log import Log
 from oddwire.proto import PrivateKey
 from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, Init
 from oddwire.proto.keys import NodeId
@@ -24,6 +27,24 @@ async def test_coming_and_going(node, dial) -> None:
     await until(lambda: len(node.peers) == 0)
     assert node.peers.get(NodeId(peer.id)) is None
     assert not node.peers.is_known(NodeId(peer.id))
+
+
+async def test_level_io_shows_each_message_as_lightningd_does(start_node, dial) -> None:
+    out = io.StringIO()
+    node = await start_node(log=Log(level="io", out=out))
+    peer = await dial(node)
+    await peer.send(b"\x8c\x11" + bytes(3000))
+    await peer.send(bytes.fromhex("0012 0004 0000"))  # a ping
+    found = LogReader()
+    await until(lambda: "[OUT] 00130004" in out.getvalue())
+    read = [each for line in out.getvalue().splitlines() for each in found.read(line)]
+    assert {each.peer for each in read} == {peer.id}
+    assert [(each.direction, each.payload[:2].hex(), len(each.payload)) for each in read][2:] == [
+        ("in", "8c11", 3002),
+        ("in", "0012", 6),
+        ("out", "0013", 8),
+    ]
+    assert [(each.direction, each.payload[:2]) for each in read][:2] == [("out", b"\0\x10"), ("in", b"\0\x10")]
 
 
 async def test_before_its_init_nobody_is_a_peer(node, dial) -> None:

@@ -41,6 +41,22 @@ def test_what_is_written_and_what_is_kept(level: str) -> None:
     assert [line.split(": ")[1] for line in written] == [f"a line of {name}" for name in LEVELS[log.level :]]
 
 
+def test_messages_are_written_whole_at_level_io_and_kept_nowhere() -> None:
+    out, told = io.StringIO(), []
+    log = Log(level="io", out=out, limits=LogLimits(line=100, burst=100))
+    log.on_line = told.append
+    assert log.shows_messages
+    payload = b"\x8c\x11" + bytes(20_000)
+    log.message(PEER, "in", payload)
+    log.message(PEER, "out", b"\x00\x13")
+    first, second = out.getvalue().splitlines()
+    assert first.endswith(f"Z {PEER}-connectd: [IN] {payload.hex()}")
+    assert second.endswith(f"Z {PEER}-connectd: [OUT] 0013")
+    assert (texts(log), told) == ([], [])
+    assert not Log(level="trace", out=out).shows_messages
+    assert not Log(level="io").shows_messages
+
+
 def test_a_line_as_lightningd_writes_it() -> None:
     line = LogLine(1795351037.823399, "unusual", "connectd", "text")
     assert str(line) == "2026-11-22T12:37:17.823Z UNUSUAL connectd: text"

@@ -12,7 +12,8 @@ import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 from oddwire.errors import (
@@ -58,6 +59,9 @@ _REMEDY = "--connect-timeout SECONDS, or connect_timeout of Bolt8Limits, allows 
 
 # BOLT 1: types from 32768 on are applications' own. One comparison of bytes tells them from all others.
 _FIRST_CUSTOM = b"\x80"
+
+Look = Callable[[NodeId, Literal["in", "out"], bytes], object]
+"""What is told of each message: whose, which way, and its payload."""
 
 
 class Bolt8Transport(Transport):
@@ -109,6 +113,8 @@ class Bolt8Transport(Transport):
         self._wanted = [self._check_uri(uri) for uri in connect]
         self._proxy = None if proxy is None else proxy_url(proxy)
         self._features = frozenset(features)
+        self.look: Look | None = None
+        """Called with each message of each peer, BOLT 1's included. Set before `open`, by who logs them."""
         self._sink: Sink | None = None
         self._servers: list[LightningServer] = []
         self._peers: dict[NodeId, Bolt8Peer] = {}
@@ -430,7 +436,9 @@ class Bolt8Transport(Transport):
         def before_init(payload: bytes) -> None:
             self._control(peer, payload)
 
-        connection.deliver_to(before_init)
+        if self.look is not None:
+            connection.watch_sent(partial(self.look, peer.node_id, "out"))
+        connection.deliver_to(self._looking(peer, before_init))
         if self._closed:
             connection.close("closed by us")
             return peer
@@ -467,7 +475,7 @@ class Bolt8Transport(Transport):
             direction="out" if connection.is_initiator else "in",
             features=init.features,
         )
-        connection.deliver_to(self._deliverer(peer))
+        connection.deliver_to(self._looking(peer, self._deliverer(peer)))
         if other is not None:
             self._drop_twin(peer.node_id)
             if not self._are_twins(peer, other):
@@ -510,6 +518,18 @@ class Bolt8Transport(Transport):
         twin = self._aside.pop(node_id, None)
         if twin is not None:
             twin.connection.close("connected already")
+
+    def _looking(self, peer: Bolt8Peer, deliver: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """Return what tells `look` of a message before it is delivered, if somebody wants that."""
+        if self.look is None:
+            return deliver
+        seen = partial(self.look, peer.node_id, "in")
+
+        def see(payload: bytes) -> None:
+            seen(payload)
+            deliver(payload)
+
+        return see
 
     def _deliverer(self, peer: Bolt8Peer) -> Callable[[bytes], None]:
         sink, node_id, internal = self._sink, peer.node_id, INTERNAL
