@@ -40,6 +40,8 @@ class Option(FrozenRecord, kw_only=True):
     function: Callable[[Any], Any]
     dynamic: bool = False
     description: str = ""
+    of_program: bool = False
+    """Whether it is the program's, for who operates it: `Options` reads it, and has it under no name."""
     scope: Mapping[str, Any] = MappingProxyType({})
     """Names that the annotation may use besides the function's globals, for an option defined inside a function."""
 
@@ -174,7 +176,7 @@ class Options(Mapping[str, Any]):
                 shown = f"cannot be {given[name]!r}" if name in given else "is not given, and its default will not do"
                 text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 raise ExtensionError(f"option {name!r} of {setting.owner!r} {shown}: {text}") from error
-        self._values = values
+        self._values = {name: value for name, value in values.items() if not self._settings[name].option.of_program}
 
     def watch(self, name: str, check: Callable[[Any], object]) -> None:
         """Call ``check`` with each new value of a dynamic option; one for which it raises `ValueError` is refused."""
@@ -210,11 +212,11 @@ class Options(Mapping[str, Any]):
         except Exception as error:
             logger.exception("option %r of %r failed", setting.name, setting.owner)
             raise ValueError("internal error (see logs)") from error
-        if self._values is not None:
+        if self._values is not None and not setting.option.of_program:
             self._values[setting.name] = value
 
     def _names(self) -> str:
-        return ", ".join(sorted(self._settings)) or "none"
+        return ", ".join(sorted(name for name, one in self._settings.items() if not one.option.of_program)) or "none"
 
     def _read(self) -> dict[str, Any]:
         if self._values is None:

@@ -65,6 +65,8 @@ class HostedInsight:
         others = (*others,)
         self._methods = {method.name for owner in others for method in owner.rpc_methods}
         self._options = {option.name for owner in others for option in owner.options}
+        self._traces = False
+        self._address: str | None = None
         self._endpoint: MetricsEndpoint | None = None
         self._watch: Watch[Event] | None = None
 
@@ -75,11 +77,11 @@ class HostedInsight:
             return
         for suffix, function, dynamic in (
             ("log-level", self._log_level(), True),
-            ("trace", _trace, False),
-            ("metrics", _metrics, False),
+            ("trace", self._read_trace(), False),
+            ("metrics", self._read_metrics(), False),
         ):
             if (name := f"{self._program}-{suffix}") not in self._options:
-                yield Option(name=name, function=function, dynamic=dynamic)
+                yield Option(name=name, function=function, dynamic=dynamic, of_program=True)
 
     @hookimpl
     def register_rpc(self) -> Iterator[RpcMethod]:
@@ -119,6 +121,26 @@ class HostedInsight:
 
         return log_level
 
+    def _read_trace(self) -> Callable[[Any], bool]:
+        def read_trace(trace: bool = False) -> bool:
+            """Write a line to the node's log for each message, sent or received."""
+            self._traces = trace
+            return trace
+
+        return read_trace
+
+    def _read_metrics(self) -> Callable[[Any], str | None]:
+        def read_metrics(address: str | None = None) -> str | None:
+            """Serve metrics for Prometheus at this address, HOST:PORT."""
+            if address:
+                from oddwire.app.insight.endpoint import check_metrics
+
+                address = check_metrics(address)
+            self._address = address or None
+            return self._address
+
+        return read_metrics
+
     async def _node_stats(self, context: AppContext) -> dict[str, Any]:
         """Tell what this program has counted, and the sockets at which the node's others tell it."""
         found = context.app.insight.stats()
@@ -129,14 +151,12 @@ class HostedInsight:
     async def ready(self, app: Application) -> None:
         """Do what the options say. An address for metrics that cannot be had is logged, and tried again."""
         app.insight.program, app.insight.kind = self._program, "plugin"
-        options = app.options
-        if options.get(f"{self._program}-trace") is True and f"{self._program}-trace" not in self._options:
+        if self._traces:
             self._watch = app.insight.look_on(_trace_line)
-        address = options.get(f"{self._program}-metrics")
-        if address and f"{self._program}-metrics" not in self._options:
+        if self._address is not None:
             from oddwire.app.insight.endpoint import MetricsEndpoint
 
-            self._endpoint = MetricsEndpoint(address, insist=False)
+            self._endpoint = MetricsEndpoint(self._address, insist=False)
             await self._endpoint.ready(app)
 
     @hookimpl
@@ -144,20 +164,6 @@ class HostedInsight:
         """Stop serving metrics."""
         if self._endpoint is not None:
             await self._endpoint.shutdown()
-
-
-def _trace(trace: bool = False) -> bool:
-    """Write a line to the node's log for each message, sent or received."""
-    return trace
-
-
-def _metrics(address: str | None = None) -> str | None:
-    """Serve metrics for Prometheus at this address, HOST:PORT."""
-    if address is None:
-        return None
-    from oddwire.app.insight.endpoint import check_metrics
-
-    return check_metrics(address)
 
 
 async def _stats(context: AppContext) -> dict[str, Any]:

@@ -118,6 +118,9 @@ async def test_a_trace_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFi
             peer = await other.connect(app.uris[0])
             await peer.send_raw(0x9001, b"\x1b[2J")
             await until(lambda: "0x9001" in caplog.text)
+            assert dict(app.options) == {}  # an extension sees its own alone
+            with pytest.raises(KeyError, match="there are: none"):
+                app.options["talk-trace"]
     (record,) = [record for record in caplog.records if "0x9001" in record.getMessage()]
     assert record.getMessage() == f"received {other.node_id} type 0x9001 [6 bytes]"
     assert (record.peer, record.type) == (str(other.node_id), 0x9001)  # type: ignore[attr-defined]
