@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 from oddwire.app.extension import Extension
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["absolute", "place_nearby", "plugin_at"]
+
+_NEVER = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset, FunctionType)  # no plugin is such a thing
 
 
 def plugin_at(spec: str) -> object:
@@ -114,6 +116,8 @@ def _imported(what: str, load: Callable[[], ModuleType], folder: str) -> ModuleT
         return load()
     except DefinitionError:
         raise
+    except SystemExit as error:
+        raise _wrong(f"{what} cannot be imported: it ends the program, by SystemExit({error.code!r})") from error
     except Exception as error:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise _wrong(f"{what} cannot be imported: {reason}{_place_in(folder, error)}") from error
@@ -145,13 +149,19 @@ def _only(module: ModuleType, place: str) -> object:
 
 def _attribute(module: ModuleType, place: str, attribute: str) -> object:
     found: object = module
+    names = [name for name, item in vars(module).items() if isinstance(item, Extension)]
+    there = f"; extensions there: {', '.join(names)}" if names else ""
     for part in attribute.split("."):
         if not hasattr(found, part):
-            names = [name for name, item in vars(module).items() if isinstance(item, Extension)]
-            there = f"; extensions there: {', '.join(names)}" if names else ""
             raise _wrong(f"{place} has no {attribute!r}{there}")
         found = getattr(found, part)
+    if found is None or isinstance(found, _NEVER):
+        raise _wrong(f"{place}:{attribute} is no extension: it is {_kind(found)}{there}")
     return found
+
+
+def _kind(found: object) -> str:
+    return "None" if found is None else f"of type {type(found).__name__}"
 
 
 def _wrong(text: str) -> ExtensionError:

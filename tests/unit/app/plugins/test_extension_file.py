@@ -91,6 +91,7 @@ def test_the_same_file_is_one_module(folder: Path) -> None:
             "import not_there_at_all",
             "ModuleNotFoundError: No module named 'not_there_at_all' (faulty_file.py, line 1)",
         ),
+        ("import sys\nsys.exit(3)", "cannot be imported: it ends the program, by SystemExit(3)"),
         ("x = 1", "should have an Extension, or functions marked @hookimpl; it has none"),
         (
             "from oddwire.app import Extension\na = Extension('a', version='1')\nb = Extension('b', version='1')",
@@ -216,6 +217,8 @@ TWO = "from oddwire.app import Extension\na = Extension('a', version='1')\nb = E
             "two.py holds several extensions (a, b); one should be called 'extension', or be named: ./two.py:a",
         ),
         ("./two.py:c", "./two.py has no 'c'; extensions there: a, b"),
+        ("two:a.name", "two:a.name is no extension: it is of type str; extensions there: a, b"),
+        ("./two.py:__annotations__", "two.py:__annotations__ is no extension: it is of type dict"),
         ("two:c.d", "two has no 'c.d'; extensions there: a, b"),
         ("two:", "'two:' should be MODULE:NAME or FILE:NAME, market:extension for one"),
         (":a", "':a' should be MODULE:NAME or FILE:NAME"),
