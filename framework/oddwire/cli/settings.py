@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
+from enum import Enum
 from typing import Any, Final, NamedTuple
 
 import typer
@@ -155,6 +156,7 @@ class Settings:
             elif where == "file" and self._config is not None:
                 where = self._config.source()
             value = context.params[parameter.name]
+            value = value.value if isinstance(value, Enum) else value
             yield InForce(name, [*value] if isinstance(value, tuple) else value, where)
 
     def _of_file(self, settings: Mapping[str, Setting], loaded: Collection[str]) -> dict[str, tuple[Any, str]]:

@@ -66,6 +66,8 @@ def test_the_command_line_comes_first(settings, tmp_path: Path) -> None:
     assert row(found, "connect") == (["e@1", "e@2"], "ODDWIRE_CONNECT")
     assert row(found, "proxy") == ("f:3", str(tmp_path / "it.toml"))
     assert row(found, "network") == ("bitcoin", "default")
+    assert row(found, "log-format") == ("text", "default")  # as it is typed
+    assert row(settings(ODDWIRE_LOG_FORMAT="json"), "log-format") == ("json", "ODDWIRE_LOG_FORMAT")
 
 
 def test_and_so_it_is_with_options_of_extensions(settings, plugins: PluginManager, tmp_path: Path) -> None:
