@@ -16,9 +16,11 @@ import typer
 from oddwire.app import Application, PluginManager
 from oddwire.app.plugins.extension_file import absolute
 from oddwire.cli.applications import loading
-from oddwire.cli.events import Printer
+from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.plain_values import Command
+from oddwire.cli.shared_options import Json
+from oddwire.cli.standard_streams import command_stdout
 from oddwire.printable import printable
 from oddwire.transports.memory import MemoryTransport
 
@@ -52,12 +54,13 @@ def _command(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write a plugin file for lightningd: these extensions in one process.
 
     The file is executable, and runs by this Python.
     """
-    printer = Printer()
+    printer = Printer(as_json, stdout=command_stdout(as_json))
     try:
         with loading(printer):
             specs = [absolute(spec) for spec in extensions]
@@ -70,10 +73,18 @@ def _command(
             printer.remark(f"warning: {text}")
         _spare_sources(output, specs)
         _write(output, _content(specs, receive), replace=force)
+        shown = printable(shlex.quote(str(output.absolute())))
+        if as_json:
+            names = [owner.name for owner in plugins.contributions if owner.versions]
+            value = {"file": str(output.absolute()), "extensions": names}
+            printer.event(Event(event="result", method="plugin", value=value))
+        else:
+            printer.remark(f"written; start it with: lightningd --plugin={shown}")
     except CommandFailure as failure:
         printer.failure(str(failure))
         raise typer.Exit(failure.code) from None
-    printer.remark(f"written; start it with: lightningd --plugin={printable(shlex.quote(str(output.absolute())))}")
+    finally:
+        printer.close()
 
 
 def _spare_sources(output: Path, specs: Sequence[str]) -> None:

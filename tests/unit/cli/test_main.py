@@ -1,3 +1,4 @@
+import json
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
@@ -17,6 +18,10 @@ async def test_ctrl_c_while_it_loads_is_quiet(oddwire, tmp_path: Path) -> None:
 
 async def test_help_and_version(oddwire) -> None:
     assert (await oddwire("--version"))[:2] == (0, f"oddwire {version('oddwire')}\n")
+    for arguments in (["--version", "--json"], ["--json", "--version"]):
+        code, out, _ = await oddwire(*arguments)
+        told = json.loads(out)
+        assert (code, told["event"], told["value"]["oddwire"]) == (0, "result", version("oddwire"))
     for command in ([], ["run"], ["send"], ["demo"]):
         code, out, _ = await oddwire(*command, "--help")
         assert code == 0

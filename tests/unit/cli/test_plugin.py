@@ -43,6 +43,16 @@ async def test_a_plugin_file_runs_several_extensions_from_anywhere(oddwire, tmp_
     assert {entry.name for entry in tmp_path.iterdir()} - {"__pycache__"} == {"market", "quote.py"}
 
 
+async def test_what_was_written_as_one_object(oddwire, tmp_path: Path) -> None:
+    code, out, err = await oddwire("plugin", "chat", "courier", "-o", "market", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert (told["event"], told["method"]) == ("result", "plugin")
+    assert told["value"] == {"file": str(tmp_path / "market"), "extensions": ["chat", "courier"]}
+    code, out, _ = await oddwire("plugin", "chat", "-o", "market", "--json")
+    assert (code, json.loads(out)["event"]) == (2, "error")
+
+
 @pytest.mark.parametrize("receive", ["hook", "notification"])
 async def test_it_may_ask_for_the_hook_or_the_notification(oddwire, tmp_path: Path, receive: str) -> None:
     code, _, _ = await oddwire("plugin", "echo", "-o", "market", "--receive", receive)
