@@ -15,6 +15,7 @@ MOST_EVENTS: Final = 4096
 MOST_BYTES: Final = 8 << 20
 """Bytes of events that are kept, as JSON."""
 
+_MOST_ANSWER: Final = 1 << 20  # bytes of events, as JSON, from which on no more are read at once
 _LARGE: Final = 16 << 10  # bytes of a payload from which on an event has only the first of them
 _KEPT: Final = 1024
 _IDLE: Final = 60.0  # seconds after the last call until nothing is kept any more
@@ -28,6 +29,26 @@ class Seen(NamedTuple):
     missed: int
 
 
+class _Kept(NamedTuple):
+    """An event: as JSON, as its objects would take many times the memory of what a peer had to send for them."""
+
+    number: int
+    type: object
+    peer: object
+    text: str
+
+    def is_wanted(self, types: Collection[int], peers: Collection[str]) -> bool:
+        return not ((types and self.type not in types) or (peers and self.peer not in peers))
+
+
+class _Waiting(NamedTuple):
+    """Who waits for an event, the number of which is to be the future's result."""
+
+    number: asyncio.Future[int]
+    types: Collection[int]
+    peers: Collection[str]
+
+
 class Ring:
     """The last events. ``start`` is called when somebody looks, and ``stop`` when nobody has for a minute.
 
@@ -38,10 +59,10 @@ class Ring:
     def __init__(self, start: Callable[[], object], stop: Callable[[], object]) -> None:
         self._start = start
         self._stop = stop
-        self._events: deque[tuple[dict[str, Any], int]] = deque()
+        self._events: deque[_Kept] = deque()
         self._bytes = 0
         self._next = 1
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: set[_Waiting] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._on = False
         self._callers = 0
@@ -58,19 +79,16 @@ class Ring:
         if isinstance(payload, str) and len(payload) > 2 * _LARGE:
             event = {**event, "payload": payload[: 2 * _KEPT], "size": len(payload) // 2}
             event.pop("message", None)
-        event = {"n": self._next, **event}
-        size = len(json.dumps(event, default=str))
+        text = json.dumps({"n": self._next, **event}, default=str)
+        kept = _Kept(self._next, event.get("type"), event.get("peer"), text)
         self._next += 1
-        self._events.append((event, size))
-        self._bytes += size
+        self._events.append(kept)
+        self._bytes += len(text)
         while len(self._events) > MOST_EVENTS or (self._bytes > MOST_BYTES and len(self._events) > 1):
-            self._bytes -= self._events.popleft()[1]
-        self._wake()
-
-    def _wake(self) -> None:
+            self._bytes -= len(self._events.popleft().text)
         for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
+            if kept.is_wanted(waiting.types, waiting.peers) and not waiting.number.done():
+                waiting.number.set_result(kept.number)
 
     async def read(
         self,
@@ -82,20 +100,24 @@ class Ring:
     ) -> Seen:
         """Return up to ``limit`` events with a number above ``after``, by default those from now on.
 
+        They are fewer if they have more than 1 MiB as JSON; ``next`` of the answer goes on behind the last one read.
         If there is none, waits up to ``wait`` seconds for one. ``types`` are the types of messages, ``peers`` the node
         ids, that are wanted, by default all; events without a type or peer are not of any. Cancelling has no effect.
         """
         self._use()
+        types, peers = frozenset(types), frozenset(peers)
         first = self._next if after is None or after >= self._next else after + 1
+        missed = 0
         deadline = asyncio.get_running_loop().time() + wait
         self._callers += 1
         try:
             while True:
                 seen = self._find(first, limit, types, peers)
+                missed += seen.missed
                 left = deadline - asyncio.get_running_loop().time()
                 if seen.events or left <= 0 or self._ended:
-                    return seen
-                await self._change(left)
+                    return seen._replace(missed=missed)
+                first = await self._change(left, types, peers)
         finally:
             self._callers -= 1
             self._use()
@@ -104,7 +126,9 @@ class Ring:
         """Keep nothing any more, for good, and let those that wait return."""
         self._ended = True
         self.close()
-        self._wake()
+        for waiting in self._waiting:
+            if not waiting.number.done():
+                waiting.number.set_result(self._next)
 
     def close(self) -> None:
         """Keep nothing any more, until somebody looks again."""
@@ -135,27 +159,30 @@ class Ring:
 
     def _find(self, first: int, limit: int, types: Collection[int], peers: Collection[str]) -> Seen:
         events = self._events
-        oldest = events[0][0]["n"] if events else self._next
+        oldest = events[0].number if events else self._next
         missed = max(0, oldest - first)
         found: list[dict[str, Any]] = []
-        after = self._next
+        after, size = self._next, 0
         for index in range(max(first, oldest) - oldest, len(events)):
-            event = events[index][0]
-            if (types and event.get("type") not in types) or (peers and event.get("peer") not in peers):
+            kept = events[index]
+            if not kept.is_wanted(types, peers):
                 continue
-            if len(found) >= limit:
-                after = event["n"]
+            if len(found) >= limit or size > _MOST_ANSWER:
+                after = kept.number
                 break
-            found.append(event)
+            found.append(json.loads(kept.text))
+            size += len(kept.text)
         return Seen(found, after - 1, missed)
 
-    async def _change(self, seconds: float) -> None:
-        waiting = asyncio.get_running_loop().create_future()
+    async def _change(self, seconds: float, types: Collection[int], peers: Collection[str]) -> int:
+        """Wait for an event that is wanted; return its number. After ``seconds`` it is that of the next event."""
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), types, peers)
         self._waiting.add(waiting)
         try:
             async with asyncio.timeout(seconds):
-                await waiting
-        except TimeoutError:
-            pass
+                return await waiting.number
+        except TimeoutError:  # an event may have come at the same moment
+            number = waiting.number
+            return number.result() if number.done() and not number.cancelled() else self._next
         finally:
             self._waiting.discard(waiting)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 from tests.support.waiting import until
@@ -116,3 +117,71 @@ async def test_a_caller_that_is_cancelled_leaves_nothing(looked: Looked) -> None
     await asyncio.wait([waiting])
     ring.add({})
     assert len((await ring.read(0)).events) == 1
+
+
+class Counted(int):
+    """A type number that counts how often it is looked up."""
+
+    looked_up = 0
+
+    def __hash__(self) -> int:
+        Counted.looked_up += 1
+        return int.__hash__(self)
+
+    def __eq__(self, other: object) -> bool:
+        Counted.looked_up += 1
+        return int.__eq__(self, other)
+
+
+async def test_events_that_are_not_wanted_are_looked_at_once(looked: Looked) -> None:
+    ring = looked.ring
+    await ring.read()
+    for _ in range(1000):
+        ring.add({"event": "received", "type": Counted(5)})
+    waiting = [asyncio.create_task(ring.read(0, wait=60, types=[7])) for _ in range(2)]
+    for _ in range(1000):
+        await asyncio.sleep(0)
+        ring.add({"event": "received", "type": Counted(5)})
+    assert Counted.looked_up <= 2 * 2000
+    ring.add({"event": "received", "type": 7})
+    for task in waiting:
+        seen = await task
+        assert [event["n"] for event in seen.events] == [2001]
+        assert (seen.next, seen.missed) == (2001, 0)
+
+
+async def test_what_was_forgotten_while_it_waited_and_was_not_wanted_is_not_missed(looked: Looked) -> None:
+    ring = looked.ring
+    waiting = asyncio.create_task(ring.read(wait=60, types=[7]))
+    await until(lambda: ring.is_kept)
+    await asyncio.sleep(0)
+    for _ in range(MOST_EVENTS + 10):
+        ring.add({"event": "received", "type": 5})
+    ring.add({"event": "received", "type": 7})
+    assert (await waiting).missed == 0
+
+
+async def test_many_small_values_take_the_memory_of_their_text(looked: Looked) -> None:
+    ring = looked.ring
+    await ring.read()
+    tracemalloc.start()
+    try:
+        for number in range(10):
+            ring.add({"event": "received", "type": 5, "message": {"list": [{"a": number} for _ in range(5000)]}})
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2 * 10 * 5000 * len('{"a": 1}, ')
+
+
+async def test_a_large_answer_comes_in_parts(looked: Looked) -> None:
+    ring = looked.ring
+    await ring.read()
+    for _ in range(40):
+        ring.add({"event": "received", "text": "x" * 100_000})
+    after, read = 0, []
+    while seen := (await ring.read(after)).events:
+        assert sum(len(event["text"]) for event in seen) < 2 << 20
+        read += [event["n"] for event in seen]
+        after = read[-1]
+    assert read == [*range(1, 41)]
