@@ -25,7 +25,10 @@ class Exposition(Collector):
 
     def answer(self, accept: str) -> tuple[str, bytes]:
         """Return the content type and the text that suit an ``Accept`` header."""
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # by a version that is no number
+            encode, content_type = choose_encoder("")
         return content_type, encode(self._registry)
 
     def describe(self) -> list[Metric]:
@@ -47,7 +50,7 @@ class Exposition(Collector):
             "oddwire_outbox_messages", "Reliable messages that wait for their peers", labels=["extension"]
         )
         for row in stats["outbox"]:
-            outbox.add_metric([row["extension"]], row["waiting"])
+            outbox.add_metric([_label(row["extension"])], row["waiting"])
         yield outbox
         limits = [
             {"limit": limit, "what": what, "count": count}
@@ -61,7 +64,7 @@ class Exposition(Collector):
 def _info(stats: Mapping[str, Any]) -> Metric:
     labels = ["version", "program", "kind", "node_id"]
     found = GaugeMetricFamily("oddwire_info", "The program, always 1", labels=labels)
-    found.add_metric([stats["oddwire"], stats["program"], stats["kind"], stats["node_id"] or ""], 1)
+    found.add_metric([_label(stats[name]) for name in ("oddwire", "program", "kind", "node_id")], 1)
     return found
 
 
@@ -100,4 +103,4 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 
 def _label(value: Any) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else str(value).encode(errors="backslashreplace").decode()

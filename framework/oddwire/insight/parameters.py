@@ -28,7 +28,7 @@ def _as_number(value: Any) -> float:
         raise ValueError("should be a number")
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError("should be a number") from None
 
 
@@ -45,7 +45,7 @@ def _whole(most: int, least: int = 0) -> Callable[[Any], int]:
 def _types(value: Any) -> tuple[int, ...]:
     items = value if isinstance(value, list) else [value]
     try:
-        return tuple(int(item, 0) if isinstance(item, str) else _whole(65535)(item) for item in items)
+        return tuple(_whole(65535)(int(item, 0) if isinstance(item, str) else item) for item in items)
     except ValueError:
         raise ValueError("should be a list of type numbers, 0 to 65535") from None
 

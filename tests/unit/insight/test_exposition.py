@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from oddwire.insight.exposition import Exposition
@@ -66,3 +67,13 @@ def test_openmetrics_is_answered_to_who_takes_it() -> None:
     content_type, body = Exposition(lambda: STATS).answer("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/openmetrics-text"])
+def test_a_version_that_is_none_is_answered_in_the_usual_format(kind: str) -> None:
+    assert Exposition(lambda: STATS).answer(f"{kind};version=x.y") == Exposition(lambda: STATS).answer("")
+
+
+def test_names_that_are_no_unicode_do_not_end_it() -> None:
+    _, body = Exposition(lambda: {**STATS, "program": "talk\udcff"}).answer("")
+    assert samples(body.decode())["oddwire_info"][0][0]["program"] == "talk\\udcff"
