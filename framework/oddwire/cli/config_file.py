@@ -77,6 +77,8 @@ def read_config(path: Path, parameters: Sequence[Any]) -> ConfigFile:
         raise ValueError(f"should be UTF-8: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"is not TOML: {error}") from None
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
     known = {long_name(parameter) or parameter.name: parameter for parameter in parameters}
     for parameter in list(known.values()):
         known.update({name.removeprefix("--"): parameter for name in parameter.opts if name.startswith("--")})

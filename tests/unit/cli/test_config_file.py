@@ -74,6 +74,7 @@ def test_paths_are_beside_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) 
         ("connect-timeout = true", "connect-timeout: should be a number, not true"),
         ("[network]", "network: should be a text, not a table"),
         ("listen = = 5", "is not TOML: Invalid value"),
+        (f"listen = {'[' * 20_000}", "is nested too deep"),
     ],
 )
 def test_what_is_wrong_is_named(file: Path, text: str, wrong: str) -> None:
