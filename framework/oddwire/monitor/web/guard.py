@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from hmac import compare_digest
@@ -15,6 +16,7 @@ _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
 _App = Callable[[MutableMapping[str, Any], _Receive, _Send], Awaitable[None]]
 
+_PATIENCE: Final = 10.0  # seconds for a body to come
 _MOST_BODY: Final = 1024  # bytes of a body, which is a token
 _HEADERS: Final = (
     (
@@ -30,6 +32,7 @@ _HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
+    (b"connection", b"close"),
 )
 """Of every answer: nothing is loaded from elsewhere, framed, or kept."""
 
@@ -93,12 +96,12 @@ class Guard:
         if scope["method"] != "POST":
             await _answer(send, 405, "the token comes by POST")
             return
-        given = b""
-        while True:
-            message = await receive()
-            given += message.get("body", b"")
-            if message["type"] != "http.request" or len(given) > _MOST_BODY or not message.get("more_body"):
-                break
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                given = await _body(receive)
+        except TimeoutError:
+            await _answer(send, 408, "the token did not come")
+            return
         if not compare_digest(given, self._token):
             await _answer(send, 401, "that token is not the one of this monitor: open the address that it printed")
             return
@@ -114,6 +117,16 @@ class Guard:
             return False
         given = cookies.get(self._cookie)
         return given is not None and compare_digest(given.value.encode(), self._session.encode())
+
+
+async def _body(receive: _Receive) -> bytes:
+    """Return a request's body, or its beginning if it is longer than any token."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if message["type"] != "http.request" or len(body) > _MOST_BODY or not message.get("more_body"):
+            return body
 
 
 async def _answer(send: _Send, status: int, text: str, *more: tuple[bytes, bytes]) -> None:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from oddwire.errors import TransportError
 from oddwire.monitor.explained import Opened, open_event
@@ -23,6 +24,8 @@ from oddwire.monitor.web.site import Site
 __all__ = ["listen_address", "serving"]
 
 _GRACE: Final = 2  # seconds for answers under way
+_PATIENCE: Final = 10.0  # seconds for a request to come
+_MOST_CONNECTIONS: Final = 128
 
 
 class _Server(uvicorn.Server):
@@ -32,6 +35,21 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's protocol, which has one request a connection, and waits for it no longer than that takes."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            transport.abort()
+        else:
+            self.loop.call_later(_PATIENCE, self._end_idle)
+
+    def _end_idle(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
 
 
 def listen_address(text: str) -> tuple[str, int]:
@@ -74,7 +92,7 @@ async def serving(
         server = _Server(
             uvicorn.Config(
                 guard,
-                http="h11",
+                http=_Protocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

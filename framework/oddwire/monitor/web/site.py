@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from oddwire.monitor.explained import Opened, hex_rows, open_event
 from oddwire.monitor.model import Model, View
@@ -33,6 +34,7 @@ _FILES: Final = {
 _LOOK: Final = 0.2  # seconds between two looks at what is new
 _SILENCE: Final = 10.0  # seconds after which a stream says that it is alive
 _ROWS: Final = 500  # events that a stream begins with, and that it sends at once
+_DIGITS: Final = 20
 _MOST_BYTES: Final = 65536  # of a payload, which has no more over BOLT 8
 
 
@@ -51,7 +53,7 @@ class Site:
                 *(Route(path, _file(*file)) for path, file in _FILES.items()),
                 Route("/api/check", self._check),
                 Route("/api/stream", self._stream),
-                Route("/api/messages/{number:int}", self._message),
+                Route("/api/messages/{number}", self._message),
                 Route("/api/recording", self._recording),
             ]
         )
@@ -73,34 +75,37 @@ class Site:
         if self._streams >= MOST_STREAMS:
             return JSONResponse({"error": f"{MOST_STREAMS} pages are open already"}, 503)
         run, _, number = request.headers.get("last-event-id", "").partition("-")
-        after = int(number) if run == self._run and number.isascii() and number.isdigit() else 0
-        return StreamingResponse(self._events(view, after), media_type="text/event-stream")
+        is_number = number.isascii() and number.isdigit() and len(number) < _DIGITS
+        after = int(number) if run == self._run and is_number else 0
+        self._streams += 1
+        return _Stream(self._events(view, after), self._release)
+
+    def _release(self) -> None:
+        self._streams -= 1
 
     async def _events(self, view: View, after: int) -> AsyncIterator[bytes]:
-        self._streams += 1
-        try:
-            yield b"retry: 1000\n\n"
-            if after == 0:
-                yield _sent("begin", {"run": self._run})
-            version, spoken = -1, time.monotonic()
-            while not self.closing:
-                if self._model.version != version:
-                    version, spoken = self._model.version, time.monotonic()
-                    rows = view.rows(_ROWS, after)
-                    after = self._model.last
-                    if rows:
-                        yield _sent("rows", [_row(event) for event in rows], f"{self._run}-{after}")
-                    yield _sent("state", self._state())
-                elif time.monotonic() - spoken > _SILENCE:
-                    spoken = time.monotonic()
-                    yield b": alive\n\n"
-                await asyncio.sleep(_LOOK)
-        finally:
-            self._streams -= 1
+        yield b"retry: 1000\n\n"
+        if after == 0:
+            yield _sent("begin", {"run": self._run})
+        version, spoken = -1, time.monotonic()
+        while not self.closing:
+            if self._model.version != version:
+                version, spoken = self._model.version, time.monotonic()
+                rows = view.rows(_ROWS, after)
+                after = self._model.last
+                if rows:
+                    yield _sent("rows", [_row(event) for event in rows], f"{self._run}-{after}")
+                yield _sent("state", self._state())
+            elif time.monotonic() - spoken > _SILENCE:
+                spoken = time.monotonic()
+                yield b": alive\n\n"
+            await asyncio.sleep(_LOOK)
 
     async def _message(self, request: Request) -> Response:
         """Send a message with its fields and bytes."""
-        event = self._model.event(request.path_params["number"])
+        number = request.path_params["number"]
+        is_number = number.isascii() and number.isdigit() and len(number) < _DIGITS
+        event = self._model.event(int(number)) if is_number else None
         if event is None:
             return JSONResponse({"error": "this message is not kept any more"}, 404)
         opened = self._opened(event)
@@ -160,6 +165,20 @@ class Site:
             "sent": model.series("sent"),
             "bottom": {**_defaults(bottom), **vars(bottom)},
         }
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events; ``ended`` is called once nobody reads them any more."""
+
+    def __init__(self, events: AsyncIterator[bytes], ended: Callable[[], object]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
 
 
 def _defaults(record: object) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -98,6 +99,14 @@ async def test_streams_are_bounded_and_let_go(page):
         done = await free()
 
 
+async def test_streams_that_are_asked_for_at_once_are_bounded_too(page):
+    await page.enter()
+    async with contextlib.AsyncExitStack() as streams:
+        opened = [streams.enter_async_context(page.stream()) for _ in range(MOST_STREAMS + 8)]
+        found = [status for status, _ in await asyncio.gather(*opened)]
+    assert found.count(200) == MOST_STREAMS
+
+
 async def test_a_message_is_opened(page, say):
     await page.enter()
     page.model.take_events([say(1, latency=0.5), {"event": "error", "time": 1, "message": "<b>"}])
@@ -125,7 +134,9 @@ async def test_what_was_gathered_is_downloaded_as_a_recording(page, say, tmp_pat
     assert json.loads(answer.text.splitlines()[2]) == say(2)
 
 
-@pytest.mark.parametrize("path", ["/api/none", "/none", "/api/messages/"])
+@pytest.mark.parametrize(
+    "path", ["/api/none", "/none", "/api/messages/", "/api/messages/-1", "/api/messages/1x", f"/api/messages/{'9' * 5000}"]
+)
 async def test_what_there_is_not(page, path):
     await page.enter()
     assert (await page.ask(path)).status == 404
