@@ -106,7 +106,7 @@ class Model:
         taken: list[Watched] = []
         if missed > 0:
             self.missed += missed
-            moment = next((each["time"] for each in events if isinstance(each.get("time"), int | float)), now)
+            moment = next((each["time"] for each in events if _is_time(each.get("time"))), now)
             note = {
                 "event": "missed",
                 "time": moment,
@@ -180,6 +180,10 @@ class Model:
             self._bytes -= size
             self.gone += 1
         return event
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1 << 63
 
 
 class View:

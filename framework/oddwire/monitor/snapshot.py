@@ -13,6 +13,7 @@ __all__ = ["PeerLine", "Program", "Snapshot", "TypeLine", "read_snapshot", "shor
 
 _WELL: Final = ("", "ok", "awaited", "pending")
 """Outcomes of messages with which nothing is wrong."""
+_MOST: Final = 1 << 63  # JSON has numbers with which nothing can be computed
 
 
 class Program(FrozenRecord, kw_only=True):
@@ -171,7 +172,7 @@ def _bottom(answer: Mapping[str, Any]) -> dict[str, Any]:
         f"{printable(str(name))} {printable(str(what))} {count}"
         for name, values in (limits.items() if isinstance(limits, Mapping) else ())
         for what, count in (values.items() if isinstance(values, Mapping) else ())
-        if isinstance(count, int) and count > 0
+        if isinstance(count, int) and 0 < count <= _MOST
     ]
     return {
         "queue": _whole(queues, "messages"),
@@ -203,9 +204,10 @@ def _text(entry: Mapping[str, Any], key: str) -> str:
 
 def _whole(entry: Mapping[str, Any], key: str) -> int:
     value = entry.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST else 0
 
 
 def _number(entry: Mapping[str, Any], key: str) -> float:
     value = entry.get(key)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) <= _MOST else 0.0

@@ -125,7 +125,7 @@ class Source:
             self._after = _next(answer, method)
             self.model.take_events(
                 [event for event in events if isinstance(event, Mapping)],
-                missed if isinstance(missed, int) else 0,
+                missed if isinstance(missed, int) and missed < 1 << 63 else 0,
                 time.time(),
             )
 

@@ -15,6 +15,7 @@ DIRECTIONS: Final = {"received": "in", "sent": "out"}
 """The events that are messages, and the words of filters for them."""
 _LINE: Final = 400  # characters of the fields on one line
 _MOST: Final = 0xFFFF  # type numbers have two bytes
+_LARGEST: Final = 1 << 63  # JSON has numbers with which nothing can be computed
 _NUMBER: Final = "n"  # the key of an event's number, which is the watch's own
 
 
@@ -124,4 +125,6 @@ def _read(data: Mapping[str, Any], key: str, kind: Any, *, required: bool = Fals
         wanted = "a text" if str in kinds else "a whole number" if float not in kinds else "a number"
         found = "missing" if value is None else f"{value!r:.60}"
         raise ValueError(f"{key} should be {wanted}, but is {printable(found)}")
+    if not isinstance(value, str) and not abs(value) <= _LARGEST:
+        raise ValueError(f"{key} should be a number up to {_LARGEST}")
     return value

@@ -82,6 +82,13 @@ def test_what_is_no_event_is_told_and_nothing_else_is_lost():
     assert second.fields == {"number": 2}
 
 
+def test_numbers_with_which_nothing_can_be_computed_are_no_events():
+    model = Model()
+    for key in ("time", "size", "latency"):
+        model.take_events([{**event(1), key: 10**400}], missed=1)
+    assert [each.event for each in model.events] == ["missed", "error"] * 3
+
+
 def test_what_is_kept_is_bounded_in_number_and_bytes():
     model = Model(kept=3)
     model.take_events([event(number) for number in range(10)])

@@ -60,6 +60,7 @@ def test_peers_and_sums():
         {},
         {"messages": 3, "peers": "x", "queues": [], "outbox": {}, "limits": 1, "errors": None},
         {"messages": [1, None, {"count": "x", "type": []}], "peers": [{}, {"id": 5, "queue": -1, "connected": "y"}]},
+        {"uptime": 10**400, "time": float("nan"), "peers": [{"connected": 10**400, "received": 10**400}]},
         {"limits": {"a": 3, "b": {"c": "d"}}, "extensions": [{"name": 1}], "pid": "x", "uptime": None},
     ],
 )
