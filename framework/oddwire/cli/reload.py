@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +28,7 @@ __all__ = ["own_command", "supervise", "watched_folders"]
 
 _PATIENCE: Final = 12.0  # seconds from the request to end to the kill; the program's own limit is shorter
 _QUIET: Final = 100  # milliseconds without a change after which those before are one
+_LOOK: Final = 1000  # milliseconds between two looks whether the folders are still there
 _DEBOUNCE: Final = 400  # milliseconds of changes that are one at most
 _LONGEST: Final = 1 << 16
 _SHOWN: Final = 3
@@ -144,6 +145,8 @@ class _Supervisor:
         with contextlib.closing(await self._start()) as link:
             process = self._process
             assert process is not None  # noqa: S101 - it was started
+            if self._signal is not None:  # it came before there was a process to pass it on to
+                self._send(self._signal)
             listening = asyncio.create_task(self._hear(link))
             ended = asyncio.create_task(process.wait())
             changed = asyncio.create_task(self._changed.wait())
@@ -165,7 +168,8 @@ class _Supervisor:
             if not changed.done():
                 if code == 0:
                     return 0
-                self._printer.remark(f"it ended with exit code {code}; waiting for its files to change (Ctrl-C ends)")
+                how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+                self._printer.remark(f"it ended with {how}; waiting for its files to change (Ctrl-C ends)")
                 await asyncio.wait([changed, stopped], return_when=asyncio.FIRST_COMPLETED)
                 if self._asked():
                     return 128 + (self._signal or signal.SIGINT)
@@ -199,6 +203,30 @@ class _Supervisor:
             self._listen.update(json.loads(told))
 
     async def _watch(self) -> None:
+        """Watch, and anew once a folder was removed or replaced, of which the system tells nothing any more."""
+        places = [*dict.fromkeys([*self._folders, *(Path(file).parent for file in self._files)])]
+        while not self._stop.is_set():
+            there = {place: identity for place in places if (identity := _identity(place)) is not None}
+            try:
+                if there:
+                    await self._watch_these(there, places)
+                else:
+                    await asyncio.sleep(_LOOK / 1000)
+            except FileNotFoundError:
+                continue  # it has gone just now
+            except Exception as error:  # watchfiles has several of its own
+                self._printer.remark(f"changes of files are not seen any more: {error}")
+                return
+            came = [place for place in places if _identity(place) not in (None, there.get(place))]
+            if came:
+                self._note(place.name for place in came)
+
+    def _note(self, names: Iterable[str]) -> None:
+        self._names += sorted({*names} - {*self._names})
+        self._changed.set()
+
+    async def _watch_these(self, there: Mapping[Path, tuple[int, int]], places: Collection[Path]) -> None:
+        """Watch folders until one of ``places`` is not the one it was."""
         from watchfiles import PythonFilter, awatch
 
         python = PythonFilter()
@@ -206,12 +234,20 @@ class _Supervisor:
         def matters(change: Change, path: str) -> bool:
             return path in self._files or python(change, path)
 
-        places = [*self._folders, *{Path(file).parent for file in self._files}]
         async for changes in awatch(
-            *places, watch_filter=matters, debounce=_DEBOUNCE, step=_QUIET, stop_event=self._stop, raise_interrupt=False
+            *there,
+            watch_filter=matters,
+            debounce=_DEBOUNCE,
+            step=_QUIET,
+            stop_event=self._stop,
+            rust_timeout=_LOOK,
+            yield_on_timeout=True,
+            raise_interrupt=False,
         ):
-            self._names += sorted({Path(path).name for _, path in changes} - {*self._names})
-            self._changed.set()
+            if changes:
+                self._note(Path(path).name for _, path in changes)
+            if any(_identity(place) != there.get(place) for place in places):
+                return
 
     def _described(self) -> str:
         more = len(self._names) - _SHOWN
@@ -227,6 +263,15 @@ class _Supervisor:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return which folder is there; None if there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _has_terminal() -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 from tests.support.waiting import until
 
 import oddwire_extensions.courier
-from oddwire.cli.reload import watched_folders
+from oddwire.cli.events import Printer
+from oddwire.cli.reload import supervise, watched_folders
 
 QUOTE = """
 import time
@@ -84,6 +87,45 @@ async def test_an_error_is_shown_and_waits_for_the_next_change(start, files: Pat
     code, _, err = await program.interrupt()
     assert code in (2, 130)  # as it had ended by then, or not
     assert "it ended with exit code 2; waiting for its files to change (Ctrl-C ends)\n" in err
+
+
+async def test_a_folder_that_is_removed_and_made_again_is_watched_on(start, files: Path) -> None:
+    (files / "deep").mkdir()
+    for name in ("quote.py", "helper.py"):
+        shutil.move(files / name, files / "deep" / name)
+    program = await start("run", "./deep/quote.py", *RUN[2:], stdin=asyncio.subprocess.PIPE)
+    await program.event("listening")
+    shutil.move(files / "deep", files / "aside")
+    shutil.copytree(files / "aside", files / "deep")
+    await program.event("listening")
+    (files / "deep/helper.py").write_text('PRICE = "four"\n')
+    await program.event("listening")
+    assert await ask(program) == "four"
+
+
+class Teller(Printer):
+    """Does something when it is to print a remark."""
+
+    def __init__(self, done: dict[str, Any]) -> None:
+        super().__init__()
+        self.done = done
+
+    def remark(self, text: str) -> None:
+        for part, action in self.done.items():
+            if part in text:
+                action()
+
+
+def test_a_signal_before_there_is_a_process_reaches_it(tmp_path: Path) -> None:
+    there = tmp_path / "there.py"
+    printer = Teller(
+        {
+            "exit code 3; waiting": there.touch,
+            "starting anew": lambda: os.kill(os.getpid(), signal.SIGTERM),
+        }
+    )
+    command = ["sh", "-c", f"test -e {there} || exit 3; exec sleep 600"]
+    assert supervise(command, [tmp_path], [], printer, has_key=True) == 128 + signal.SIGTERM
 
 
 async def test_one_that_hangs_is_ended_all_the_same(start, files: Path) -> None:

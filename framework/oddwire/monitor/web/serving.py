@@ -48,7 +48,7 @@ class _Protocol(H11Protocol):
             self.loop.call_later(_PATIENCE, self._end_idle)
 
     def _end_idle(self) -> None:
-        if self.cycle is None:
+        if getattr(self, "cycle", None) is None:  # of no request yet
             self.transport.abort()
 
 

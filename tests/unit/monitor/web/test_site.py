@@ -135,7 +135,8 @@ async def test_what_was_gathered_is_downloaded_as_a_recording(page, say, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/none", "/none", "/api/messages/", "/api/messages/-1", "/api/messages/1x", f"/api/messages/{'9' * 5000}"]
+    "path",
+    ["/api/none", "/none", "/api/messages/", "/api/messages/-1", "/api/messages/1x", f"/api/messages/{'9' * 5000}"],
 )
 async def test_what_there_is_not(page, path):
     await page.enter()
