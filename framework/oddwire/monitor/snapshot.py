@@ -209,5 +209,6 @@ def _whole(entry: Mapping[str, Any], key: str) -> int:
 
 def _number(entry: Mapping[str, Any], key: str) -> float:
     value = entry.get(key)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) <= _MOST else 0.0
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 0.0
+    return float(value) if abs(value) <= _MOST else 0.0

@@ -125,6 +125,6 @@ def _read(data: Mapping[str, Any], key: str, kind: Any, *, required: bool = Fals
         wanted = "a text" if str in kinds else "a whole number" if float not in kinds else "a number"
         found = "missing" if value is None else f"{value!r:.60}"
         raise ValueError(f"{key} should be {wanted}, but is {printable(found)}")
-    if not isinstance(value, str) and not abs(value) <= _LARGEST:
+    if isinstance(value, int | float) and not abs(value) <= _LARGEST:
         raise ValueError(f"{key} should be a number up to {_LARGEST}")
     return value

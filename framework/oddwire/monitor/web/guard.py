@@ -124,7 +124,8 @@ async def _body(receive: _Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        more: bytes = message.get("body", b"")
+        body += more
         if message["type"] != "http.request" or len(body) > _MOST_BODY or not message.get("more_body"):
             return body
 
