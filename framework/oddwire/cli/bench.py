@@ -48,7 +48,7 @@ def _command(
     context: typer.Context,
     extensions: Annotated[
         list[str],
-        typer.Argument(metavar="EXT... [--OPTION VALUE]...", help="Extensions, and options of theirs: as of run."),
+        typer.Argument(metavar="EXT... [--OPTION VALUE]...", help="Extensions, and options of theirs: as with run."),
     ],
     message: Annotated[
         list[str] | None,

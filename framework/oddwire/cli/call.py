@@ -17,6 +17,7 @@ from oddwire.cli.arguments import CallCommand
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.running_programs import RPC_FILE, find_program
+from oddwire.cli.shared_options import NodesNetwork
 from oddwire.cli.shell_words import as_typed
 from oddwire.durations import duration
 from oddwire.errors import DefinitionError, NodeRefused, OddwireError, TransportError
@@ -53,9 +54,7 @@ def _command(
     lightning_dir: Annotated[
         Path | None, typer.Option("--lightning-dir", metavar="DIR", help="Call the node that keeps its files here.")
     ] = None,
-    network: Annotated[
-        str | None, typer.Option("--network", help="The node's: bitcoin, testnet, testnet4, signet or regtest.")
-    ] = None,
+    network: NodesNetwork = None,
     rpc_file: Annotated[
         str | None, typer.Option("--rpc-file", metavar="FILE", help="The socket, if it is another one.")
     ] = None,
@@ -63,8 +62,10 @@ def _command(
     ordered: Annotated[
         bool, typer.Option("-o", "--order", help="PARAMS are values, though the first has a =.")
     ] = False,
-    raw: Annotated[bool, typer.Option("-R", "--raw", help="Print the result on one line.")] = False,
-    timeout: Annotated[float | None, typer.Option("--timeout", help="Time out after this many seconds.")] = None,
+    raw: Annotated[bool, typer.Option("-R", "--raw", "--json", help="Print the result on one line.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="Time out after so many.")
+    ] = None,
 ) -> None:
     """Call a method of a running program or node, and print its result.
 

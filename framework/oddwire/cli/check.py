@@ -28,7 +28,7 @@ program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @program.command("check", cls=Command)
 def _command(
-    extension: Annotated[str, typer.Argument(metavar="EXT", help="The extension: an EXT as of run.")],
+    extension: Annotated[str, typer.Argument(metavar="EXT", help="The extension: an EXT as with run.")],
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="Its contract; NAME.contract.json by default.")
     ] = None,
@@ -109,7 +109,8 @@ def _check(printer: Printer, interface: Interface, path: Path, before: dict[str,
             printer.line(printable(line))
     fine = len(found) - len(breaks)
     if breaks:
-        printer.remark(f"{_many(len(breaks), 'change')} of {len(found)} break old peers")
+        verb = "breaks" if len(breaks) == 1 else "break"
+        printer.remark(f"{len(breaks)} of {_many(len(found), 'change')} {verb} old peers")
     elif found:
         printer.remark(
             f"{_many(fine, 'change')}, none of which breaks old peers: 'oddwire lock' takes them into {path}"

@@ -12,7 +12,7 @@ import typer
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.plain_values import Command
-from oddwire.cli.shared_options import Json
+from oddwire.cli.shared_options import Extensions, Json
 from oddwire.cli.standard_streams import command_stdout
 from oddwire.printable import printable
 
@@ -49,10 +49,7 @@ def _command(
         str | None,
         typer.Option("--as", metavar="EXT.MESSAGE", help="Read payloads as this message, whatever their type."),
     ] = None,
-    extension: Annotated[
-        list[str] | None,
-        typer.Option("--extension", metavar="EXT", help="Know this extension's messages, too: an EXT as of run."),
-    ] = None,
+    extension: Extensions = None,
     any_hex: Annotated[bool, typer.Option("--any-hex", help="Of a log: take hex in lines of any program.")] = False,
     details: Annotated[bool, typer.Option("--details", help="Of a log: all fields of each message.")] = False,
     binary: Annotated[bool, typer.Option("--binary", help="Stdin is one payload, as bytes.")] = False,

@@ -28,7 +28,8 @@ program = typer.Typer(add_completion=False, rich_markup_mode=None)
 @program.command("describe", cls=Command)
 def _command(
     extension: Annotated[
-        str, typer.Argument(metavar="EXT", help="The extension: an EXT as of run, or known:NAME for a known protocol.")
+        str,
+        typer.Argument(metavar="EXT", help="The extension: an EXT as with run, or known:NAME for a known protocol."),
     ],
     form: Annotated[
         Literal["markdown", "csv", "json-schema", "asyncapi", "contract"],

@@ -9,7 +9,7 @@ import typer
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.plain_values import Command
-from oddwire.cli.shared_options import Json
+from oddwire.cli.shared_options import Extensions, Json
 from oddwire.cli.standard_streams import command_stdout
 
 __all__ = ["program"]
@@ -24,10 +24,7 @@ def _command(
         typer.Argument(metavar="EXT.MESSAGE", help="Extension or protocol, dot, message: chat.Say, peerswap.Cancel."),
     ],
     fields: Annotated[list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help="The message's fields.")] = None,
-    extension: Annotated[
-        list[str] | None,
-        typer.Option("--extension", metavar="EXT", help="Know this extension's messages, too: an EXT as of run."),
-    ] = None,
+    extension: Extensions = None,
     explained: Annotated[bool, typer.Option("--explain", help="Show what the bytes say, as decode does.")] = False,
     as_json: Json = False,
 ) -> None:

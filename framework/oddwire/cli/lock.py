@@ -26,7 +26,7 @@ program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @program.command("lock", cls=Command)
 def _command(
-    extensions: Annotated[list[str], typer.Argument(metavar="EXT...", help="Extensions: an EXT as of run.")],
+    extensions: Annotated[list[str], typer.Argument(metavar="EXT...", help="Extensions: an EXT as with run.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write here; NAME.contract.json by default."),

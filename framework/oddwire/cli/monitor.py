@@ -18,7 +18,7 @@ from oddwire.cli.plain_values import Command
 from oddwire.cli.reporter import log_to
 from oddwire.cli.running import execute
 from oddwire.cli.running_programs import RunningProgram, find_program, running_programs
-from oddwire.cli.shared_options import DataDir, Json
+from oddwire.cli.shared_options import Extensions, Json, NodesNetwork
 from oddwire.cli.shutdown import on_stop
 from oddwire.cli.standard_streams import command_stdout
 from oddwire.errors import ConnectionClosed
@@ -41,18 +41,20 @@ _MISSING: Final = "needs {libraries}: pip install 'oddwire[{extra}]'"
 @program.command("monitor", cls=Command)
 def _command(
     program: Annotated[
-        str | None, typer.Option("--program", metavar="NAME|PID", help="A running program, by name or process.")
+        str | None, typer.Option("--program", metavar="NAME|PID", help="This oddwire run, or this plugin of a node.")
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="The oddwire run that has this one.")
+    ] = None,
     lightning_dir: Annotated[
-        Path | None, typer.Option("--lightning-dir", metavar="DIR", help="The folder of a node: it, or its plugins.")
+        Path | None,
+        typer.Option("--lightning-dir", metavar="DIR", help="The node that keeps its files here, and its plugins."),
     ] = None,
-    network: Annotated[str | None, typer.Option("--network", help="The node's network.")] = None,
-    rpc_file: Annotated[str | None, typer.Option("--rpc-file", metavar="FILE", help="The socket to ask.")] = None,
-    extension: Annotated[
-        list[str] | None,
-        typer.Option("--extension", metavar="EXT", help="Know this extension's messages: an EXT as of run."),
+    network: NodesNetwork = None,
+    rpc_file: Annotated[
+        str | None, typer.Option("--rpc-file", metavar="FILE", help="The socket, if it is another one.")
     ] = None,
+    extension: Extensions = None,
     web: Annotated[bool, typer.Option("--web", help="Show it in a browser, at an address that is printed.")] = False,
     listen: Annotated[
         str | None, typer.Option("--listen", metavar="HOST:PORT", help="With --web: where, on loopback.")
@@ -61,7 +63,8 @@ def _command(
         Path | None, typer.Option("--record", metavar="FILE", help="Write all events to a file, without a screen.")
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option("--seconds", min=0.0, help="With --record or --web: end after so long.")
+        float | None,
+        typer.Option("--seconds", min=0.0, metavar="SECONDS", help="With --record or --web: end after so long."),
     ] = None,
     max_bytes: Annotated[
         int, typer.Option("--max-bytes", min=_LEAST, metavar="BYTES", help="How large a recording grows at most.")

@@ -34,10 +34,10 @@ from pathlib import Path
 from oddwire.testing import replay
 
 HERE = Path(__file__).parent
-RECORDING = HERE / {recording!r}
+RECORDING = HERE / {recording}
 
 
-def {function}():
+def {function}() -> None:
     asyncio.run(replay({arguments}))
 '''
 
@@ -55,10 +55,13 @@ class _Specs(PluginManager):
     def __init__(self) -> None:
         super().__init__()
         self.specs: list[str] = []
+        self.names: list[str] = []
 
     def load(self, spec: str) -> str:
         self.specs.append(spec)
-        return super().load(spec)
+        name = super().load(spec)
+        self.names.append(name)
+        return name
 
 
 @program.command("replay", cls=_ReplayCommand)
@@ -157,12 +160,12 @@ def _write(
         raise CommandFailure(no_extension("replay FILE -o TEST"), USAGE)
     folder = output.absolute().parent
     texts = [_spelled(spec, folder) for spec in plugins.specs]
-    texts += ["recording=RECORDING", *(f"{name}={value!r}" for name, value in settings.items() if value)]
-    texts += [f"options={options!r}"] if options else []
+    texts += ["recording=RECORDING", *(f"{name}={_quoted(value)}" for name, value in settings.items() if value)]
+    texts += [f"options={_quoted(options)}"] if options else []
     text = _TEST.format(
         name=Path(file).name,
-        extensions=", ".join(contribution.name for contribution in plugins.contributions),
-        recording=os.path.relpath(Path(file).absolute(), folder),
+        extensions=", ".join(plugins.names),
+        recording=_quoted(os.path.relpath(Path(file).absolute(), folder)),
         function=f"test_{''.join(letter if letter.isalnum() else '_' for letter in Path(file).stem).lower()}_again",
         arguments=", ".join(texts),
     )
@@ -175,6 +178,17 @@ def _spelled(spec: str, folder: Path) -> str:
     """Return the expression for an extension: of a file, one from the folder of the test."""
     path, colon, name = spec.partition(":")
     if "/" not in path and not path.endswith(".py"):
-        return repr(spec)
+        return _quoted(spec)
     relative = os.path.relpath(Path(path).expanduser().absolute(), folder)
-    return f'f"{{HERE}}/{relative}{colon}{name}"' if '"' not in relative + name else repr(str(Path(path).absolute()))
+    return f'f"{{HERE}}/{relative}{colon}{name}"' if '"' not in relative + name else _quoted(str(Path(path).absolute()))
+
+
+def _quoted(value: object) -> str:
+    """Return the expression of a value, as a formatter of code writes it: texts in double quotes."""
+    if isinstance(value, str) and value.isprintable() and '"' not in value and "\\" not in value:
+        return f'"{value}"'
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_quoted, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_quoted(name)}: {_quoted(each)}' for name, each in value.items())}}}"
+    return repr(value)

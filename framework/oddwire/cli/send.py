@@ -21,7 +21,7 @@ from oddwire.cli.plain_values import Command
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.running import execute
 from oddwire.cli.send_modes import Connection, Mode, PlainSend, Request, Stream
-from oddwire.cli.shared_options import ConnectTimeout, DataDir, Json, Network, Proxy, Timeout, Verbose
+from oddwire.cli.shared_options import ConnectTimeout, DataDir, Extensions, Json, Network, Proxy, Timeout, Verbose
 from oddwire.cli.standard_streams import command_stdout
 from oddwire.cli.vocabulary import Vocabulary, find_message, load_vocabularies, split_name
 from oddwire.errors import EncodeError, NotSupported, OddwireError
@@ -111,10 +111,7 @@ def _command(
             "--wait", min=0.0, metavar="SECONDS", help="Print what is received for this long: 1, or 0 after a reply."
         ),
     ] = None,
-    extension: Annotated[
-        list[str] | None,
-        typer.Option("--extension", metavar="EXT", help="Load this extension's messages too: an EXT as of run."),
-    ] = None,
+    extension: Extensions = None,
     force: Annotated[bool, typer.Option("--force", help="Send an even type though the peer may disconnect.")] = False,
     data_dir: DataDir = None,
     network: Network = DEFAULT_NETWORK,
@@ -143,6 +140,10 @@ def _command(
     async def main() -> int:
         options.check()
         vocabularies = load_vocabularies(extension or (), message, *options.reply)
+        _check_uri(uri)
+        vocabularies = load_vocabularies(
+            (*(extension or ()), *(split_name(name)[0] for name in options.reply)), message
+        )
         mode, plugins = _mode(options, vocabularies, message, fields or ())
         transport = make_transport(
             data_dir=data_dir,
@@ -155,6 +156,14 @@ def _command(
             return await _send(options, mode, plugins, transport, printer)
 
     raise typer.Exit(execute(main, printer))
+
+
+def _check_uri(uri: str) -> None:
+    """Raise `CommandFailure` for what is no address, before the arguments behind it are taken for others."""
+    try:
+        NodeUri.parse(uri, default_port=DEFAULT_PORTS[DEFAULT_NETWORK])
+    except ValueError as error:
+        raise CommandFailure(str(error), USAGE) from error
 
 
 def _mode(

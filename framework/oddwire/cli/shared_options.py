@@ -15,12 +15,14 @@ __all__ = [
     "Connect",
     "ConnectTimeout",
     "DataDir",
+    "Extensions",
     "Json",
     "Listen",
     "LogFormat",
     "LogLines",
     "Metrics",
     "Network",
+    "NodesNetwork",
     "Proxy",
     "Reload",
     "ReloadDir",
@@ -62,8 +64,16 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Keep the node's key and store here. Without it, both are new."),
 ]
-Network = Annotated[
-    str, typer.Option("--network", help="Announced to peers: bitcoin, testnet, testnet4, signet or regtest.")
+_NETWORKS: Final = "bitcoin, testnet, testnet4, signet or regtest"
+Network = Annotated[str, typer.Option("--network", metavar="NETWORK", help=f"Announced to peers: {_NETWORKS}.")]
+NodesNetwork = Annotated[str | None, typer.Option("--network", metavar="NETWORK", help=f"The node's: {_NETWORKS}.")]
+Extensions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--extension",
+        metavar="EXT",
+        help="Know this extension's messages, too: an EXT as with run; may be repeated.",
+    ),
 ]
 Proxy = Annotated[
     str | None,

@@ -22,7 +22,7 @@ from oddwire.cli.keyfile import sole_use
 from oddwire.cli.plain_values import Command
 from oddwire.cli.reporter import log_to
 from oddwire.cli.running import execute
-from oddwire.cli.shared_options import ConnectTimeout, DataDir, Listen, Network, Proxy, Verbose
+from oddwire.cli.shared_options import ConnectTimeout, DataDir, Extensions, Listen, Network, Proxy, Verbose
 from oddwire.cli.shell_reporter import CurrentStream, ShellReporter
 from oddwire.cli.shell_scope import KnownMessages, known_messages, scope_of
 from oddwire.cli.standard_streams import ready_streams
@@ -56,10 +56,7 @@ def _command(
     uri: Annotated[
         str | None, typer.Argument(metavar="[NODE_ID@HOST:PORT]", help="The node to talk to; others by app.connect.")
     ] = None,
-    extension: Annotated[
-        list[str] | None,
-        typer.Option("--extension", metavar="EXT", help="Know this extension's messages: an EXT as of run."),
-    ] = None,
+    extension: Extensions = None,
     known: Annotated[
         list[str] | None,
         typer.Option("--known", metavar="NAME", help="Know the messages of a protocol of oddwire.known, peerswap say."),

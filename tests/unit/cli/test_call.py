@@ -95,7 +95,7 @@ async def node(tmp_path: Path) -> AsyncIterator[str]:
     await server.aclose()
 
 
-@pytest.mark.parametrize("raw", [[], ["--raw"]])
+@pytest.mark.parametrize("raw", [[], ["--raw"], ["--json"]])
 async def test_a_result_does_nothing_to_a_terminal(oddwire, node: str, raw: list[str]) -> None:
     code, out, err = await oddwire("call", "--rpc-file", node, *raw, "echo-ask", FOREIGN.replace("\ud800", "\udcff"))
     assert (code, err) == (0, "")

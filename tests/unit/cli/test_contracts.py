@@ -66,7 +66,7 @@ def test_a_contract_is_written_and_the_code_is_held_to_it(write: Any, tmp_path: 
         "        new peers' messages fail at old ones: MalformedMessage: should be at least 0, at most 65535",
         "        instead: send such values only to peers whose hello lists the new version, and then ignore the rule",
     ]
-    assert error == "1 change of 1 break old peers\n"
+    assert error == "1 of 1 change breaks old peers\n"
 
 
 def test_a_rule_is_ignored_for_all_or_for_one(write: Any) -> None:

@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 from tests.support.waiting import until
 from tests.support.watched_program import ALICE, WatchedProgram
+from typer.main import get_command
 
 from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.monitor import _check, _only
+from oddwire.cli.monitor import program as command
 from oddwire.cli.running_programs import RunningProgram
 from oddwire.monitor.recording import read_recording
 
@@ -229,3 +231,8 @@ def test_which_of_several_programs():
         with pytest.raises(CommandFailure, match="several programs are running, and one should be named: ") as caught:
             _only(several)
         assert caught.value.code == USAGE
+
+
+def test_the_options_that_say_which_program_say_so():
+    help_of = {name: option.help for option in get_command(command).params for name in option.opts}
+    assert help_of["--data-dir"] == "The oddwire run that has this one."

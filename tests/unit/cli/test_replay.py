@@ -75,6 +75,10 @@ async def test_a_test_is_written_that_does_the_same(folder, oddwire):
     code, _, err = await oddwire("replay", file, extension, "-o", str(written), "--ignore", "asset")
     assert (code, err) == (0, f"{written} was written; 'pytest {written}' runs it\n")
     assert str(folder) not in written.read_text()  # a checkout may lie elsewhere
+    text = written.read_text()
+    assert "is sent again to quote. Made by" in text
+    assert ("_again() -> None:" in text, "'" in text) == (True, False)  # as mypy --strict and formatters want it
+    assert 'ignore=["asset"]' in text
     code, out = await pytest_on(written)
     assert code == 0, out
     code, _, err = await oddwire("replay", file, extension, "-o", str(written))

@@ -68,6 +68,7 @@ async def test_with_a_data_dir_the_node_knows_us_again(oddwire, start, tmp_path)
         ([NOBODY, "chat.Say", "txet=x"], 2, f"chat.Say: there is no field 'txet', did you mean text[?]; {SAY}"),
         ([NOBODY, "chat.Say", "text=\udcff"], 2, "chat.Say: text .* lone surrogate"),
         (["\x1b\n\x9b", "chat.Say", "text=x"], 2, r"URI should be .*, not '\\x1b\\n\\x9b'"),
+        (["chat.Say", "text=x"], 2, "URI should be node_id@host:port, not 'chat.Say'"),
         ([NOBODY, "chat.Say"], 2, f"chat.Say: text should be given; {SAY}"),
         ([NOBODY, "chat.Say", "words=x"], 2, f"chat.Say: there is no field 'words'; {SAY}"),
         ([NOBODY, "chat.Say", "text=x", "number=many"], 2, f"chat.Say: number .*'many'; {SAY}"),

@@ -158,6 +158,7 @@ async def test_a_run_shows_what_is_in_force_and_does_nothing(oddwire, tmp_path: 
     shown = {each["option"]: (each["value"], each["source"]) for each in json.loads(out)["value"]}
     assert shown["extensions"] == (["chat"], "it.toml")
     assert shown["network"] == ("regtest", "ODDWIRE_NETWORK")
+    assert shown["log-format"] == ("text", "default")
     assert shown["chat-greeting"] == ("ahoy", "it.toml, [chat]")
     assert not (tmp_path / "state").exists()
     code, out, err = await oddwire("run", "echo", "--connect-timeout", "x")

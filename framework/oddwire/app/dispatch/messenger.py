@@ -345,7 +345,10 @@ class AppMessenger:
         for cls in classes:
             if not (isinstance(cls, type) and issubclass(cls, Message)):
                 should = "a message class, or several as in 'Quote | NoQuote'"
-                raise EncodeError(f"what is asked for should be {should}, not {_shown(cls)}")
+                hint = (
+                    f"; {type(message).__name__} declares no replies=" if reply is None and message is not None else ""
+                )
+                raise EncodeError(f"what is asked for should be {should}, not {_shown(cls)}{hint}")
             if cls not in self._outgoing:
                 raise unregistered(cls)
         return classes

@@ -56,7 +56,10 @@ def place_nearby(name: str) -> str | None:
         return f"{name}:extension"
     if os.path.isfile(f"{name}.py"):
         return f"./{name}.py"
-    return f"./{name}/" if os.path.isfile(os.path.join(name, "__init__.py")) else None
+    for folder in (name, f"src/oddwire_{name.replace('-', '_')}"):  # the second is that of `oddwire new`
+        if os.path.isfile(os.path.join(folder, "__init__.py")):
+            return f"./{folder}/"
+    return None
 
 
 def _is_path(spec: str) -> bool:

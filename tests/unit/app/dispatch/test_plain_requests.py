@@ -344,7 +344,9 @@ async def test_a_match_that_says_nothing_costs_no_message_and_no_connection(
 
 async def test_what_is_wrong_is_told_before_anything_is_sent() -> None:
     async with scene() as here:
-        with pytest.raises(EncodeError, match=r"what is asked for should be a message class.*not None"):
+        with pytest.raises(
+            EncodeError, match=r"what is asked for should be a message class.*not None; Ask declares no replies="
+        ):
             await here.peer.request(Ask(number=1))
         with pytest.raises(EncodeError, match="match='swap'"):
             await here.peer.request(Ask(number=1), Answer, match="swap")

@@ -236,6 +236,7 @@ TWO = "from oddwire.app import Extension\na = Extension('a', version='1')\nb = E
         ("two", "no extension is called 'two'; did you mean ./two.py?"),
         (".", f"no extension is called '.'; there are: {INSTALLED}"),
         ("pack", "no extension is called 'pack'; did you mean ./pack/?"),
+        ("pack-two", "no extension is called 'pack-two'; did you mean ./src/oddwire_pack_two/?"),
         ("pack.inner", "no extension is called 'pack.inner'; did you mean pack.inner:extension?"),
     ],
 )
@@ -248,6 +249,8 @@ def test_says_what_is_wrong_with_a_place(
         (folder / name).write_text(text)
     for name in ("__init__.py", "inner.py"):
         (folder / "pack" / name).write_text("")
+    (folder / "src" / "oddwire_pack_two").mkdir(parents=True)
+    (folder / "src" / "oddwire_pack_two" / "__init__.py").write_text("")
     monkeypatch.chdir(folder)
     with pytest.raises(ExtensionError) as caught:
         plugins.load(spec)
