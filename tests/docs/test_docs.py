@@ -37,7 +37,7 @@ from oddwire.app import Hooks
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-FRESH = [ROOT / "docs" / name for name in ("install.md", "new.md", "tutorial.md")]
+FRESH = [ROOT / "docs" / name for name in ("install.md", "new.md", "tutorial.md", "path.md")]
 PAGES = sorted({*ROOT.glob("*.md"), *DOCUMENTS})
 PLACEHOLDERS = ("framework/oddwire/a/b.py", "tests/unit/a/test_b.py", "tests/test_tally.py")
 COMMANDS = ("oddwire", "python", "python3", "pip", "pytest", "chmod", "mkdir", "cp")
