@@ -23,7 +23,7 @@ from oddwire.cli.running import execute
 from oddwire.cli.send_modes import Connection, Mode, PlainSend, Request, Stream
 from oddwire.cli.shared_options import ConnectTimeout, DataDir, Extensions, Json, Network, Proxy, Timeout, Verbose
 from oddwire.cli.standard_streams import command_stdout
-from oddwire.cli.vocabulary import Vocabulary, find_message, load_vocabularies, split_name
+from oddwire.cli.vocabulary import Vocabulary, find_message, load_vocabularies
 from oddwire.errors import EncodeError, NotSupported, OddwireError
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.bolt1 import DEFAULT_NETWORK, DEFAULT_PORTS
@@ -139,11 +139,8 @@ def _command(
 
     async def main() -> int:
         options.check()
-        vocabularies = load_vocabularies(extension or (), message, *options.reply)
         _check_uri(uri)
-        vocabularies = load_vocabularies(
-            (*(extension or ()), *(split_name(name)[0] for name in options.reply)), message
-        )
+        vocabularies = load_vocabularies(extension or (), message, *options.reply)
         mode, plugins = _mode(options, vocabularies, message, fields or ())
         transport = make_transport(
             data_dir=data_dir,

@@ -9,7 +9,18 @@ from oddwire.schema.kinds import Array, Kind, Maybe, Nested, Sized, Table
 from oddwire.schema.union_kinds import Either, Tagged
 from oddwire.schema.value_kinds import Limited
 
-__all__ = ["MAX_SPANS", "NOTHING", "Role", "Span", "TooManySpans", "Trail", "is_composed", "leaves_of", "shifted", "stripped"]
+__all__ = [
+    "MAX_SPANS",
+    "NOTHING",
+    "Role",
+    "Span",
+    "TooManySpans",
+    "Trail",
+    "is_composed",
+    "leaves_of",
+    "shifted",
+    "stripped",
+]
 
 
 MAX_SPANS = 70_000
