@@ -23,7 +23,7 @@ from oddwire.cli.running import execute
 from oddwire.cli.send_modes import Connection, Mode, PlainSend, Request, Stream
 from oddwire.cli.shared_options import ConnectTimeout, DataDir, Extensions, Json, Network, Proxy, Timeout, Verbose
 from oddwire.cli.standard_streams import command_stdout
-from oddwire.cli.vocabulary import Vocabulary, find_message, load_vocabularies
+from oddwire.cli.vocabulary import Vocabulary, find_message, load_vocabularies, split_name
 from oddwire.errors import EncodeError, NotSupported, OddwireError
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.bolt1 import DEFAULT_NETWORK, DEFAULT_PORTS
