@@ -41,6 +41,11 @@ _SEEN: Final = re.compile(
 )
 _EVEN: Final = re.compile(rf"{_TIME}[A-Z]+ +(?:{_PEER}-)?[\w-]+: Invalid unknown even msg (?P<hex>[0-9a-f]+)\s*$")
 _ANY: Final = re.compile(r"(?<![0-9A-Za-z])(?:0[xX])?(?P<hex>(?:[0-9a-fA-F]{2}){2,})(?![0-9A-Za-z])")
+_COLLECTED: Final = re.compile(
+    r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?[+-]\d\d:?\d\d)"
+    r" \S+ [^\s\[\]:]+(?:\[\d+\])?: |(?![0-9a-fA-F]+ )[\w.-]+ +\| "
+)
+"""What journalctl, syslog and docker compose write before each line of a program."""
 _NODE_ID: Final = re.compile(r"0[23][0-9a-fA-F]{64}")
 _INTERNAL: Final = "083f"
 """What lightningd tells its connectd when a custom message is handled: logged as if it came in, the peer's id in it."""
@@ -56,6 +61,9 @@ class LogReader:
 
     def read(self, line: str) -> Iterator[Logged]:
         """Yield the messages that a line, or one that began before it, has."""
+        collected = _COLLECTED.match(line)
+        if collected is not None:
+            line = line[collected.end() :]
         told = self._lnd.read(line)
         if told is not None:
             yield from (Logged(*one) for one in told)

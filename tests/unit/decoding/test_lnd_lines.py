@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from oddwire.decoding.log_lines import Logged, LogReader
 
 PEER = "03359ae2c0799010e67d12673a8de525e4362fa9dc9105948a30632d75fa0223a8"
@@ -69,3 +71,45 @@ def test_an_empty_message() -> None:
     assert [one.payload for one in read(summary("Received", "custom(type=40001)") + dump("readMessage from", b""))] == [
         b"\x9c\x41"
     ]
+
+
+def test_a_dump_with_lines_missing_is_no_payload() -> None:
+    whole = summary("Received", "custom(type=35857)") + dump("readMessage from", bytes(48))
+    lines = whole.split("\n")
+    for cut in ([*lines[:5], *lines[6:]], lines[:5], lines[:2]):
+        assert [(one.payload, one.type_id) for one in read("\n".join(cut))] == [(None, 35857)]
+
+
+def test_a_type_below_the_range_that_lnd_conf_lets_through() -> None:
+    text = summary("Sending", "<unknown>(type=515)") + dump("writeMessage to", b"abc")
+    assert read(text) == [Logged(TIME, "out", PEER, b"\x02\x03abc", 515, "")]
+
+
+def test_lnds_names_are_told_as_the_bolts_have_them() -> None:
+    named = {"MsgOpenChannel": "open_channel", "CommitSig": "commitment_signed", "UpdateAddHTLC": "update_add_htlc"}
+    named |= {"QueryShortChanIDs": "query_short_channel_ids", "NodeAnnouncement1": "node_announcement"}
+    named |= {"GossipTimestampRange": "gossip_timestamp_filter", "AnnounceSignatures": "announcement_signatures"}
+    for lnds, name in named.items():
+        assert [one.name for one in read(summary("Received", f"{lnds}(a=1)"))] == [name]
+
+
+def test_other_forms_of_a_record() -> None:
+    text = summary("Received", "custom(type=35857)") + dump("readMessage from", b"one")
+    with_place = text.replace("PEER: ", "PEER brontide.go:2885: ")
+    assert read(with_place) == read(text)
+    without_time = text.replace(f"{TIME} ", "")
+    assert read(without_time) == [one._replace(time="") for one in read(text)]
+
+
+def test_a_real_log() -> None:
+    log = Path(__file__).parents[2] / "vectors" / "logs" / "lnd.log"
+    found = read(log.read_text())
+    assert {one.peer for one in found} == {"022e6f2ac21d0f0d0ee5fd1cb06728db2ca7af8ff9f5d436991fcc353c88c79b91"}
+    named = [(one.direction, one.name) for one in found if one.payload is None]
+    assert named[:3] == [("out", "init"), ("in", "init"), ("out", "query_channel_range")]
+    payloads = [(one.direction, one.payload) for one in found if one.payload is not None]
+    assert [(way, payload[:2].hex(), len(payload)) for way, payload in payloads] == [
+        *(("in", "8c11", 27), ("out", "8c13", 6), ("out", "a45f", 101), ("in", "8000", 2), ("in", "0203", 5)),
+        *(("out", "a45f", 41), ("in", "9419", 72)),
+    ]
+    assert payloads[4] == ("in", b"\x02\x03abc")

@@ -36,6 +36,22 @@ def test_a_log_of_lightningd_at_level_debug() -> None:
     assert 2111 not in [logged.type_id for logged in found]
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "Dec  1 10:00:32 box lightningd[123]: ",
+        "Dec 01 10:00:32.654321 box lightningd[123]: ",
+        "2026-12-01T10:00:32+0000 box lightningd[123]: ",
+        "2026-12-01T10:00:32,654321+01:00 box lightningd: ",
+        "bitcoin-node-1  | ",
+    ],
+)
+def test_what_journalctl_and_compose_put_before_lines_is_no_part_of_them(before: str) -> None:
+    for name in ("lightningd.log", "lightningd-debug.log"):
+        lines = (LOGS / name).read_text().splitlines()
+        assert read(*(before + line for line in lines)) == read(*lines) != []
+
+
 def test_lightningd_s_word_to_connectd_is_no_message_of_the_peer() -> None:
     line = f"2026-12-01T10:00:32.675Z {PEER}-connectd: [IN] 083f{PEER}"
     assert read(line) == []
