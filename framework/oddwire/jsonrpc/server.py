@@ -246,7 +246,8 @@ class RpcConnection(asyncio.BufferedProtocol):
             data = b"".join(self._out)
             self._out.clear()
             self._out_size = 0
-            self._transport.write(data)
+            if not self._transport.is_closing():  # the client is gone, and that is told in this turn of the loop
+                self._transport.write(data)
 
 
 def _is_owner(client: socket.socket) -> bool:
