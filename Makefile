@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SITE   := .venv-site/.ready
 
+# Tests wait for other processes for half of their time
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
+
 # Tests start hundreds of Pythons: each would compile oddwire anew if none might write down what it has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -28,7 +31,7 @@ demo: $(READY)        ## two processes talk over real BOLT 8 on loopback, and sa
 	@$(BIN)/oddwire demo
 
 test: $(READY)        ## run every test that can run here
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(READY)        ## check style and format
 	$(BIN)/ruff check .
