@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,6 +78,8 @@ def _read(value: Any, parameter: Any) -> Any:
         return [*value] if kind == list[str] and all(type(text) is str for text in value) else _UNREAD
     if kind is str and type(value) is str:
         return value
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return next((one for one in kind if value in (one, one.value)), _UNREAD)
     if kind is Path and _is_any_path(declared) and isinstance(value, str | Path):
         return Path(value) if os.access(value, os.R_OK) or not os.path.lexists(value) else _UNREAD
     if kind is float and (type(value) is float or _NUMBER.fullmatch(value)):

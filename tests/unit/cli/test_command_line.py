@@ -15,7 +15,7 @@ from tests.support.extensions import INSTALLED
         (["demo", "\u202ex"], r"Got unexpected extra argument(s) (\u202ex)"),
         (["send", "--\x9bx"], r"No such option: --\x9bx"),
         (["plugn"], "No such command 'plugn'. Did you mean 'plugin'?"),
-        (["send", "--wiat"], "No such option: --wiat (Possible options: --wait)"),
+        (["send", "--wiat"], "No such option: --wiat (Possible options: --limit, --wait)"),
     ],
 )
 async def test_a_mistake_is_shown_so_that_it_does_nothing(oddwire, arguments: list[str], told: str) -> None:

@@ -31,7 +31,7 @@ def complete(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_commands_and_options(complete) -> None:
-    assert complete("oddwire r") == ["run"]
+    assert complete("oddwire ru") == ["run"]
     assert {"run", "send", "types"} <= {*complete("oddwire ")}
     assert complete("oddwire run --li") == ["--listen"]
     assert complete("oddwire store m") == ["move"]

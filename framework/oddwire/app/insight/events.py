@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from oddwire import clocks
+import oddwire.clocks as clocks  # from oddwire import would look for it in all that oddwire has
 from oddwire.printable import printable
 
 if TYPE_CHECKING:
