@@ -12,7 +12,7 @@ WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs site pictures bench fuzz hostile soak programs format setup clean coverage matrix dist
+.PHONY: help demo test long lint types docs site pictures bench fuzz hostile soak programs format setup clean coverage matrix dist
 
 help:                 ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -30,8 +30,11 @@ $(READY): pyproject.toml
 demo: $(READY)        ## two processes talk over real BOLT 8 on loopback, and say what they sent
 	@$(BIN)/oddwire demo
 
-test: $(READY)        ## run every test that can run here
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+test: $(READY)        ## run every test that can run here, but for the long ones
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not long"
+
+long: $(READY)        ## run the tests that take long: attacks by strangers, kills around every write, fleets
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n auto --dist worksteal -m long
 
 lint: $(READY)        ## check style and format
 	$(BIN)/ruff check .

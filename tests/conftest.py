@@ -38,8 +38,8 @@ from oddwire.session.wire.frame_types import Code
 MEMORY_DISK = Path("/dev/shm")
 ENOUGH_MEMORY = 2 << 30  # bytes; all the tests together leave some hundred megabytes
 
-# No example has to be quick: a busy machine is slow
-settings.register_profile("tests", deadline=None)
+# No example has to be quick: a busy machine is slow. `make fuzz` tries more of them
+settings.register_profile("tests", deadline=None, max_examples=50)
 settings.load_profile("tests")
 
 

@@ -113,6 +113,7 @@ async def test_what_was_on_its_way_before_a_restart_is_followed_by_the_newest(ru
         await subscribers(feed, up_to_date=True)
 
 
+@pytest.mark.long
 async def test_a_fleet_of_subscribers_with_restarts(run_app) -> None:
     async with contextlib.AsyncExitStack() as stack:
         feed = await stack.enter_async_context(run_app("rates"))

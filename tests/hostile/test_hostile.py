@@ -23,6 +23,7 @@ async def test_a_node_that_strangers_attack_in_every_way_still_serves_honest_pee
             assert target.excess(memory) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", sorted(attacks.SESSIONS))
 async def test_work_that_is_done_later_than_it_is_read_keeps_nobody_waiting(kind: str) -> None:
     async with harness.node() as target, asyncio.timeout(240):
@@ -34,6 +35,7 @@ async def test_work_that_is_done_later_than_it_is_read_keeps_nobody_waiting(kind
             assert target.excess(memory) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", attacks.DEBTORS)
 async def test_what_those_who_have_gone_have_used_up_keeps_nobody_waiting(kind: str) -> None:
     async with harness.node() as target, asyncio.timeout(240):
@@ -46,6 +48,7 @@ async def test_what_those_who_have_gone_have_used_up_keeps_nobody_waiting(kind: 
             assert target.excess(memory) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", attacks.HOARDS)
 async def test_what_strangers_bring_is_not_kept(kind: str) -> None:
     async with harness.node() as target, asyncio.timeout(240):
@@ -58,6 +61,7 @@ async def test_what_strangers_bring_is_not_kept(kind: str) -> None:
         assert await good.ask_times(target.uri, 5) == 5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["unknown", "costly fields", "warnings", "talk, and gone"])
 async def test_a_plugin_of_an_embedded_node_lives_and_answers(kind: str) -> None:
     async with harness.hosting() as (target, rpc_file), JsonRpcClient(rpc_file) as client, asyncio.timeout(240):
@@ -71,6 +75,7 @@ async def test_a_plugin_of_an_embedded_node_lives_and_answers(kind: str) -> None
             assert target.excess(memory) == []
 
 
+@pytest.mark.long
 async def test_silent_connections_do_not_keep_honest_ones_out() -> None:
     async with harness.node(descriptors=256) as target, asyncio.timeout(240):
         uri = target.uri

@@ -403,6 +403,7 @@ async def test_reliable_messages_take_effect_once_whichever_program_starts_again
     assert kept == [[*expected, b"last"]] * 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["before", "midst", "after"])
 async def test_a_kill_around_any_write_of_a_second_program_loses_and_doubles_nothing(start_several, when):
     """All programs die when one does so before, in the midst of or after what it writes."""

@@ -400,6 +400,7 @@ async def test_reliable_messages_take_effect_once_though_both_sides_are_killed_o
     assert kept == [data for data in [*theirs, b"last"] if data not in doubtful or data in kept]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["before", "midst", "after"])
 async def test_a_kill_around_any_write_to_the_disk_loses_and_doubles_nothing(start_keeping, when):
     """It dies before, in the midst of or after what it writes: a message handled, one accepted, to whom it goes, and
