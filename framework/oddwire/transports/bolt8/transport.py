@@ -46,7 +46,7 @@ from oddwire.transports.bolt8.peer import Bolt8Peer
 from oddwire.transports.bolt8.places import Places
 from oddwire.transports.bolt8.redial import Redial
 
-__all__ = ["Bolt8Transport"]
+__all__ = ["Bolt8Transport", "Look"]
 
 get_logger("oddwire.proto")  # limited like ours; proto does not do that itself
 logger = get_logger("oddwire.transports.bolt8")
