@@ -34,7 +34,7 @@ test: $(READY)        ## run every test that can run here, but for the long ones
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not long"
 
 long: $(READY)        ## run the tests that take long: attacks by strangers, kills around every write, fleets
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n auto --dist worksteal -m long
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n auto --dist worksteal -o faulthandler_timeout=3600 -m long
 
 lint: $(READY)        ## check style and format
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
@@ -44,7 +45,13 @@ settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the tests' files in memory if they can be: SQLite waits for the disk at each commit, and a disk is slow."""
+    """Start what the tests start as everywhere else, and keep their files in memory if they can be there.
+
+    SQLite waits for the disk at each commit, and a disk is slow.
+    """
+    os.environ.pop("PYTEST_ADDOPTS", None)  # is for us, and not for the pytests that authors start in the docs
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup, and so by every program started here
     if not {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & os.environ.keys() and config.option.basetemp is None:
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
             if shutil.disk_usage(MEMORY_DISK).free >= ENOUGH_MEMORY:

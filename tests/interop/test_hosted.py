@@ -172,9 +172,6 @@ async def test_startup_knew_the_options_and_the_node(host):
         "quote-closed": False,
         "quote-also": ["eur", "gbp"],
         "quote-file": "quote-ended",
-        "quote-log-level": "info",
-        "quote-trace": False,
-        "quote-metrics": None,  # of every plugin file
     }
 
 

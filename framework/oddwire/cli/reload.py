@@ -130,7 +130,7 @@ class _Supervisor:
         watching = loop.create_task(self._watch())
         try:
             while True:
-                code = await self._run_once()
+                code = await self._run_once(watching)
                 if code is not None:
                     return code
         finally:
@@ -138,7 +138,7 @@ class _Supervisor:
             watching.cancel()
             await asyncio.wait([watching])
 
-    async def _run_once(self) -> int | None:
+    async def _run_once(self, watching: asyncio.Task[None]) -> int | None:
         """Run the command until it ends, or files change. Return the exit code, None to run it anew."""
         self._changed.clear()
         self._names.clear()
@@ -169,10 +169,14 @@ class _Supervisor:
                 if code == 0:
                     return 0
                 how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-                self._printer.remark(f"it ended with {how}; waiting for its files to change (Ctrl-C ends)")
-                await asyncio.wait([changed, stopped], return_when=asyncio.FIRST_COMPLETED)
+                if not watching.done():
+                    self._printer.remark(f"it ended with {how}; waiting for its files to change (Ctrl-C ends)")
+                    await asyncio.wait([changed, stopped, watching], return_when=asyncio.FIRST_COMPLETED)
                 if self._asked():
                     return 128 + (self._signal or signal.SIGINT)
+                if not changed.done():  # and no change will ever be seen
+                    self._printer.remark(f"it ended with {how}")
+                    return code if code >= 0 else 128 - code
                 self._printer.remark(f"{self._described()}: starting anew")
         return None
 
@@ -242,7 +246,6 @@ class _Supervisor:
             stop_event=self._stop,
             rust_timeout=_LOOK,
             yield_on_timeout=True,
-            raise_interrupt=False,
         ):
             if changes:
                 self._note(Path(path).name for _, path in changes)

@@ -152,3 +152,15 @@ async def test_without_watchfiles_it_says_what_to_install(start, files: Path) ->
     (files / "watchfiles.py").write_text("raise ImportError")
     code, _, err = await (await start(*RUN)).end()
     assert (code, err) == (2, "oddwire: --reload needs watchfiles: pip install 'oddwire[reload]'\n")
+
+
+async def test_where_no_change_can_be_seen_it_says_so_and_nobody_waits_for_one(start, files: Path) -> None:
+    (files / "watchfiles.py").write_text(
+        "class PythonFilter:\n    pass\n\n"
+        "async def awatch(*folders, **options):\n    raise OSError('too many watches')\n    yield\n"
+    )
+    (files / "quote.py").write_text("raise SystemExit(3)\n")
+    code, _, err = await (await start(*RUN)).end()
+    assert code == 2
+    assert "changes of files are not seen any more: too many watches" in err
+    assert "waiting" not in err

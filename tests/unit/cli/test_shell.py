@@ -13,7 +13,7 @@ async def test_a_script_by_a_pipe_is_run(start, oddwire) -> None:
     )
     shell.process.stdin.close()
     code, out, err = await shell.end()
-    assert (code, out) == (1, "'hi'\n")
+    assert (code, out) == (1, "('hi', True)\n")
     assert "<- " in err  # the greeting of chat, which is not mixed with what the script prints
     assert 'File "<stdin>", line 3' in err
     assert "ZeroDivisionError" in err
