@@ -10,7 +10,6 @@ import typer
 from oddwire.cli import shared_options
 from oddwire.cli.shared_options import ConnectTimeout
 
-
 APART = {"LogLines", "NodesNetwork"}  # the values of an option; and --network of commands that talk to a node
 
 

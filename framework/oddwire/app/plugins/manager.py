@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pluggy
 
@@ -124,6 +124,22 @@ class HookCall:
         return await result if inspect.isawaitable(result) else result
 
 
+class _Pluggy(pluggy.PluginManager):
+    """Looks for the hooks of `Extension` once: pluggy would look at all its attributes for each extension again."""
+
+    _hooks: ClassVar[frozenset[str]] = frozenset()
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        """Return the options of a hook, None for other attributes."""
+        if type(plugin) is Extension:
+            if not _Pluggy._hooks:
+                parse = super().parse_hookimpl_opts
+                _Pluggy._hooks = frozenset(each for each in dir(Extension) if parse(plugin, each) is not None)
+            if name not in _Pluggy._hooks and name not in vars(plugin):
+                return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
 class PluginManager:
     """The plugins of one application, in the order of loading: oddwire's own first. There is no global state.
 
@@ -131,7 +147,7 @@ class PluginManager:
     """
 
     def __init__(self) -> None:
-        self._pluggy = pluggy.PluginManager(PROJECT)
+        self._pluggy = _Pluggy(PROJECT)
         self._pluggy.add_hookspecs(Hooks)
         self._contributions: dict[str, Contribution] = {}
         self._frozen = False
