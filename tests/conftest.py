@@ -40,7 +40,7 @@ MEMORY_DISK = Path("/dev/shm")
 ENOUGH_MEMORY = 2 << 30  # bytes; all the tests together leave some hundred megabytes
 
 # No example has to be quick: a busy machine is slow. `make fuzz` tries more of them
-settings.register_profile("tests", deadline=None, max_examples=50)
+settings.register_profile("tests", deadline=None, max_examples=30)
 settings.load_profile("tests")
 
 

@@ -220,47 +220,47 @@ class MagicNames(Names): ...
 
 class TestMsgpack(CodecConformance):
     codec = MsgpackCodec()
-    examples = 40
+    examples = 15  # `make fuzz` tries more
     messages = (MsgpackNumbers, MsgpackNames, MsgpackPlain)
 
 
 class TestJson(CodecConformance):
     codec = JsonCodec()
-    examples = 40
+    examples = 15
     messages = (JsonNumbers, JsonNames, JsonPlain)
 
 
 class TestBolt(CodecConformance):
     codec = BoltCodec()
-    examples = 40
+    examples = 15
     messages = (BoltNumbers, BoltNames, BoltArrays, BoltRecords)
 
 
 class TestRaw(CodecConformance):
     codec = RawCodec()
-    examples = 40
+    examples = 15
     messages = (Raw,)
 
 
 class TestJsonInAnEnvelope(CodecConformance):
     codec = HIVE
-    examples = 40
+    examples = 15
     messages = (HiveQuoted, HiveNames)
 
 
 class TestMsgpackInAnEnvelope(CodecConformance):
     codec = MAP
-    examples = 40
+    examples = 15
     messages = (MapQuoted, MapNumbers)
 
 
 class TestDeflated(CodecConformance):
     codec = Deflated("json")
-    examples = 40
+    examples = 15
     messages = (DeflatedQuoted,)
 
 
 class TestDeflatedBehindMagic(CodecConformance):
     codec = MAGIC
-    examples = 40
+    examples = 15
     messages = (MagicNumbers, MagicNames)

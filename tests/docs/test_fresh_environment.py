@@ -54,6 +54,7 @@ class Stranger(Story):
         return words[0] != "pip" and super()._is_told(words)
 
 
+@pytest.mark.long
 async def test_a_stranger_comes_from_nothing_to_a_plugin(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

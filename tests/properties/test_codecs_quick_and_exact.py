@@ -483,7 +483,7 @@ CODECS = pytest.mark.parametrize(
         pytest.param(MsgpackCodec(), tree_messages(), tree_quick, tree_exact, id="msgpack"),
     ],
 )
-QUICKLY = settings(max_examples=50, deadline=None)
+QUICKLY = settings(max_examples=30, deadline=None)
 
 
 @CODECS

@@ -99,7 +99,7 @@ def expected_id(body: bytes) -> object:
     return document.get("id") if isinstance(document, dict) else None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(bodies=payloads)
 def test_any_bytes(bodies: list[bytes]) -> None:
     async def story(app: Application, transport: ScriptedTransport) -> None:

@@ -176,6 +176,7 @@ async def test_its_store_is_lost(launch: Callable[..., Any], shop: Workshop) -> 
     await without_its_store(*await two_nodes(launch, [staying], [old]), old, old, Side.kill)
 
 
+@pytest.mark.long
 async def test_without_its_store_to_another_file(launch: Callable[..., Any], shop: Workshop) -> None:
     """It takes as long as a sender waits for the program that it knows; so both ways to end it are seen at once."""
     staying, old, new = (shop.plugin(name, "s0") for name in ("staying", "old", "new"))

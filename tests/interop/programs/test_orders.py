@@ -35,7 +35,7 @@ THREE = [" ".join(starts) for starts in some(3, 3, 6, seed=1)]
 FIVE = [" ".join(starts) for starts in some(5, 5, 2, seed=1)]
 
 
-@pytest.mark.parametrize("starts", [TWO[2], THREE[0], FIVE[0]])
+@pytest.mark.parametrize("starts", [TWO[2], THREE[0], pytest.param(FIVE[0], marks=pytest.mark.long)])
 async def test_plugins_that_start_with_their_node(launch: Callable[..., Any], shop: Workshop, starts: str) -> None:
     order, size = starts.split(), len(starts.split()) // 2
     outcome = await started_with_the_nodes(launch, shop, (size, size), tuple(order), MUCH if size == 2 else LITTLE)

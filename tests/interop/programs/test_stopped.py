@@ -97,6 +97,7 @@ async def stopped(
     return first + 3 * EACH
 
 
+@pytest.mark.long
 async def test_the_others_do_not_notice(launch: Callable[..., Any], shop: Workshop) -> None:
     """The others are a plugin of the same node, and one of the peer's that has to do with both."""
     sides = await two_nodes(launch, *shop.layout(2, 2))

@@ -102,7 +102,7 @@ async def test_a_peer_that_speaks_a_draft(
         assert "nobody" not in side.seen(plugin, "s0" if "s0" in plugin.extensions else "s1")
 
 
-@pytest.mark.parametrize("before", ["old_program", "greeter"])
+@pytest.mark.parametrize("before", ["old_program", pytest.param("greeter", marks=pytest.mark.long)])
 async def test_plugins_that_speak_a_draft_or_take_plain_messages(
     launch: Callable[..., Any], shop: Workshop, start_ours: Callable[..., Any], before: str
 ) -> None:

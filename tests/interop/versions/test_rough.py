@@ -163,7 +163,10 @@ async def test_what_is_not_for_the_plugin_does_it_no_harm(host):
     await works(host)
 
 
-@pytest.mark.parametrize(("how", "words", "count"), [("wait", "waiting", 250), ("block", "blocking the loop", 1200)])
+@pytest.mark.parametrize(
+    ("how", "words", "count"),
+    [("wait", "waiting", 250), pytest.param("block", "blocking the loop", 1200, marks=pytest.mark.long)],
+)
 async def test_messages_beyond_what_is_held_are_dropped_counted_and_logged(host, how, words, count):
     """Of a peer whose handler waits, and of one that blocks all: nothing grows without end, nothing is lost unsaid."""
     await host.custommsg(PEER, trouble(how))

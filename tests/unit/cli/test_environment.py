@@ -110,7 +110,11 @@ def run(tmp_path: Path):
     return run
 
 
-@pytest.mark.parametrize("name", WORKING)
+FIRST = ("all closed", "ASCII", "a folder that is gone", "few files", "signals blocked")
+OTHERS = [pytest.param(name, marks=pytest.mark.long) for name in WORKING if name not in FIRST]
+
+
+@pytest.mark.parametrize("name", [*FIRST, *OTHERS])
 async def test_commands_work_there(run, tmp_path: Path, name: str) -> None:
     quote = tmp_path / "quote.py"
     quote.write_text(QUOTE)
