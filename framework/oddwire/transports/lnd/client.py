@@ -1,0 +1,333 @@
+"""LND's gRPC API over one connection: calls, streams, and notice of its end. Needs grpcio: ``oddwire[lnd]``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final, TypeAlias, TypeVar
+
+from oddwire.errors import TransportError
+from oddwire.log_limits import get_logger
+from oddwire.printable import printable
+from oddwire.proto.keys import NodeId
+from oddwire.transports.lnd.calls import CALLS, Call
+from oddwire.transports.lnd.credentials import LndCredentials
+from oddwire.transports.lnd.errors import LndError, LndRefused, LndUnavailable
+from oddwire.transports.lnd.fields import WireError
+from oddwire.transports.lnd.macaroon import Macaroon
+from oddwire.transports.lnd.messages import (
+    PEER_EVENT,
+    STATE,
+    LndPeer,
+    decode_custom_message,
+    encode_custom_message,
+    read_peer,
+)
+from oddwire.transports.lnd.probe import find_fault
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core writes to stderr, and is read when it is imported
+try:
+    import grpc
+    from grpc import aio
+except ImportError:
+    raise TransportError("the transport lnd needs grpcio: pip install 'oddwire[lnd]'") from None
+
+__all__ = ["LndClient", "LndError", "LndRefused", "LndUnavailable"]
+
+logger = get_logger("oddwire.transports.lnd")
+if (_grpc_logger := logging.getLogger("grpc")).level == logging.NOTSET:
+    _grpc_logger.setLevel(logging.WARNING)  # at DEBUG it tells of each call
+
+KEEPALIVE: Final = 30.0
+_CONNECT_TIMEOUT: Final = 10.0  # seconds until LND has to tell its state
+_MAX_ANSWER: Final = 64 * 1024 * 1024  # bytes; ListPeers has about 1 KB a peer
+_UNKNOWN, _INVALID, _DEADLINE, _UNIMPLEMENTED, _INTERNAL, _GONE = 2, 3, 4, 12, 13, 14  # gRPC's status codes
+_NO_MACAROON: Final = "expected 1 macaroon, got 0"
+_BAD_MACAROON: Final = ("verification failed", "cannot determine data format", "cannot get macaroon", "cannot decode")
+_STREAM_TYPE: Final = "a stream: the application's messages and peers come from it already"
+
+T = TypeVar("T")
+_Stream: TypeAlias = Any  # grpc.aio's calls: their types do not tell bytes from their end
+
+
+class LndClient:
+    """One connection to LND, of one event loop: `connect` first, and make a new client after a loss.
+
+    ``keepalive`` is the time in seconds within which a LND that is frozen, or whose host is gone, is noticed; LND
+    takes less than 10 for an attack. It counts while the client is connected, as a call is open all the time.
+
+    Once the connection is lost, whatever waits or is asked later fails with `LndUnavailable`. Calls raise `LndError`
+    for LND's errors, and `LndRefused` where LND does not accept the macaroon at all.
+    """
+
+    def __init__(self, credentials: LndCredentials, *, keepalive: float = KEEPALIVE) -> None:
+        self.credentials: Final = credentials
+        self.macaroon: Macaroon | None = None
+        """What is sent with calls; known once one was made, or `connect` has found it."""
+        self._keepalive = keepalive
+        self._channel: aio.Channel | None = None
+        self._calls: dict[str, Callable[..., Any]] = {}
+        self._metadata: tuple[tuple[str, str], ...] | None = None
+        self._no_macaroon = ""  # why none is sent
+        self._state = ""
+        self._lost: str | None = None
+        self._closed = False
+        self._watch: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Connect, and read LND's state.
+
+        Files are read first. Raises `LndUnavailable` for a LND that is not there or does not answer, `LndRefused` for
+        files, addresses and certificates that cannot be right, naming what would be. Cancelled: nothing stays open.
+        """
+        certificate = self.credentials.certificate()
+        missing = self._load_macaroon()
+        channel = aio.secure_channel(self._target(), grpc.ssl_channel_credentials(certificate), options=self._options())
+        self._channel = channel
+        watch: _Stream = channel.unary_stream(CALLS["SubscribeState"].path)(b"")  # type: ignore[arg-type]
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                self._state = STATE.decode(await watch.read() or b"")["state"]
+            if missing and self._state in ("LOCKED", "RPC_ACTIVE", "SERVER_ACTIVE"):
+                raise LndRefused(missing)
+        except aio.AioRpcError as error:
+            await self.aclose()
+            if error.code().value[0] == _UNIMPLEMENTED:
+                raise LndRefused(f"{self._name} speaks gRPC, but is no LND of version 0.13.3 or later") from None
+            raise (await find_fault(self.credentials, certificate)) or LndUnavailable(
+                f"{self._name} cannot be reached: {printable(error.details() or '')}"
+            ) from None
+        except TimeoutError:
+            await self.aclose()
+            raise (await find_fault(self.credentials, certificate)) or LndUnavailable(
+                f"{self._name} does not answer"
+            ) from None
+        except BaseException:
+            await self.aclose()
+            raise
+        self._watch = asyncio.get_running_loop().create_task(self._follow(watch))
+
+    async def call(
+        self,
+        method: str,
+        request: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - it is sent to LND
+    ) -> dict[str, Any]:
+        """Make one of the unary calls of `CALLS`, and return its answer; both are as in JSON of LND's REST API.
+
+        Raises `LndError`, with code 3 for a request that has no such field and 4 after ``timeout`` seconds,
+        `LndUnavailable` and `LndRefused`. Cancelled: LND may have done it, or still do it.
+        """
+        entry = CALLS.get(method)
+        if entry is None or entry.stream:
+            what = "unknown" if entry is None else _STREAM_TYPE
+            raise LndError(_UNIMPLEMENTED, f"{printable(method)} is {what}; calls are {', '.join(_UNARY)}")
+        try:
+            raw = entry.request.encode(request or {})
+        except WireError as error:
+            raise LndError(_INVALID, f"{method}: {error}") from None
+        answer = await self._unary(entry, raw, timeout)
+        try:
+            return entry.answer.decode(answer)
+        except WireError as error:
+            raise LndError(_INTERNAL, f"LND's answer to {method} cannot be read: {error}") from None
+
+    async def send_custom_message(self, peer: NodeId, type_id: int, data: bytes) -> None:
+        """Send a message of 0 to 65533 bytes behind its type; returns when LND has written it to the peer's socket.
+
+        Raises what `call` does. Cancelled: LND may have sent it, or still send it.
+        """
+        await self._unary(_SEND, encode_custom_message(peer, type_id, data), None)
+
+    def custom_messages(self) -> AsyncIterator[tuple[NodeId, bytes]]:
+        """Subscribe now, and return the peers' messages: who, and the payload with its two-byte type.
+
+        To be read at once, whatever becomes of them: LND keeps what is not read, without a limit. Ends where LND ends
+        it; raises `LndUnavailable`, `LndError` and `LndRefused`.
+        """
+        return self._subscribe(CALLS["SubscribeCustomMessages"], decode_custom_message)
+
+    def peer_events(self) -> AsyncIterator[tuple[NodeId, bool]]:
+        """Subscribe now, and return who comes online (True) and goes offline. Ends and raises as `custom_messages`."""
+        return self._subscribe(CALLS["SubscribePeerEvents"], _read_event)
+
+    async def state(self) -> str:
+        """Return LND's state, such as ``LOCKED`` or ``SERVER_ACTIVE``; needs no macaroon. Raises `LndUnavailable`."""
+        answer = await self.call("GetState")
+        self._state = str(answer["state"])
+        return self._state
+
+    async def peers(self) -> list[LndPeer]:
+        """Return the connected peers. Raises what `call` does."""
+        answer = await self.call("ListPeers", {"latest_error": True})
+        try:
+            return [read_peer(entry) for entry in answer["peers"]]
+        except WireError as error:
+            raise LndError(_INTERNAL, f"LND's answer to ListPeers cannot be read: {error}") from None
+
+    async def aclose(self) -> None:
+        """Close the connection; what still waits fails with `LndUnavailable`. Idempotent."""
+        self._closed = True
+        if self._lost is None:
+            self._lost = f"the connection to {self._name} was closed"
+        watch, self._watch = self._watch, None
+        if watch is not None and watch is not asyncio.current_task():
+            watch.cancel()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+        if watch is not None and watch is not asyncio.current_task():
+            await asyncio.wait([watch])
+
+    @property
+    def _name(self) -> str:
+        return f"LND at {self.credentials.address}"
+
+    def _target(self) -> str:
+        path = self.credentials.socket_path
+        return f"unix:{path}" if path else f"dns:///{self.credentials.address}"
+
+    def _options(self) -> list[tuple[str, Any]]:
+        half = max(1, round(self._keepalive * 500))  # milliseconds until a ping, and as many until it is missed
+        return [
+            ("grpc.keepalive_time_ms", half),
+            ("grpc.keepalive_timeout_ms", half),
+            ("grpc.http2.ping_timeout_ms", half),
+            ("grpc.http2.max_pings_without_data", 0),  # there may be none for hours
+            ("grpc.max_receive_message_length", _MAX_ANSWER),
+            ("grpc.enable_retries", 0),
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.service_config_disable_resolution", 1),
+            ("grpc.use_local_subchannel_pool", 1),  # else it would wait as long as an earlier client had to
+        ]
+
+    def _load_macaroon(self) -> str:
+        """Read the macaroon. Return what is wrong where there is none, though a file was given. Raises `LndRefused`."""
+        try:
+            self.macaroon = self.credentials.macaroon()
+        except FileNotFoundError:
+            self._no_macaroon = (
+                f"macaroon {printable(str(self.credentials.macaroon_file))}: no such file; LND makes admin.macaroon"
+                " when the wallet is made, and `oddwire lnd macaroon` prints the line that makes one for oddwire alone"
+            )
+            return self._no_macaroon if self.credentials.explicit_macaroon else ""
+        if self.macaroon is None:
+            self._no_macaroon = "LND wants a macaroon: give its file, which the line of `oddwire lnd macaroon` makes"
+            self._metadata = ()
+        else:
+            self._metadata = (("macaroon", self.macaroon.header),)
+        return ""
+
+    def _header(self) -> tuple[tuple[str, str], ...]:
+        if self._metadata is None:  # there was no file yet when this client connected
+            self._load_macaroon()
+        return self._metadata or ()
+
+    async def _follow(self, watch: _Stream) -> None:
+        """Read LND's states until their stream ends, which is the connection's end, too."""
+        reason = f"{self._name} has ended the connection"
+        try:
+            while (raw := await watch.read()) is not aio.EOF:
+                self._state = STATE.decode(raw)["state"]
+        except aio.AioRpcError as error:
+            reason = f"{self._name} has gone: {printable(error.details() or '')}"
+        except WireError as error:
+            reason = f"the state of {self._name} cannot be read: {error}"
+        except asyncio.CancelledError:
+            if self._closed or self._lost is not None:
+                return
+            raise
+        await self._lose(reason)
+
+    async def _lose(self, reason: str) -> None:
+        if self._lost is None:
+            self._lost = reason
+            logger.debug("%s", reason)
+            if self._channel is not None:
+                await self._channel.close()
+
+    def _method(self, call: Call) -> Callable[..., Any]:
+        found = self._calls.get(call.name)
+        if found is None:
+            if self._lost is not None or self._channel is None:
+                raise LndUnavailable(self._lost or f"not connected to {self._name}")
+            make = self._channel.unary_stream if call.stream else self._channel.unary_unary
+            found = self._calls[call.name] = make(call.path)
+        return found
+
+    async def _unary(self, call: Call, raw: bytes, timeout: float | None) -> bytes:  # noqa: ASYNC109
+        if self._lost is not None:
+            raise LndUnavailable(self._lost)
+        metadata = self._header() if call.entity else ()
+        try:
+            answer: bytes = await self._method(call)(raw, metadata=metadata, timeout=timeout)
+            return answer
+        except aio.AioRpcError as error:
+            raise self._failed(error, call) from None
+        except asyncio.CancelledError:
+            if self._is_cancelled():
+                raise
+            raise LndUnavailable(self._lost or "") from None
+        except aio.UsageError:
+            raise LndUnavailable(self._lost or f"not connected to {self._name}") from None
+
+    def _subscribe(self, call: Call, read: Callable[[bytes], T]) -> AsyncIterator[T]:
+        if self._lost is not None:
+            raise LndUnavailable(self._lost)
+        return self._read(self._method(call)(b"", metadata=self._header()), call, read)
+
+    async def _read(self, stream: _Stream, call: Call, read: Callable[[bytes], T]) -> AsyncIterator[T]:
+        try:
+            while (raw := await stream.read()) is not aio.EOF:
+                try:
+                    value = read(raw)
+                except WireError as error:
+                    logger.warning("LND sent by %s what cannot be read, which is dropped: %s", call.name, error)
+                    continue
+                yield value
+        except aio.AioRpcError as error:
+            raise self._failed(error, call) from None
+        except asyncio.CancelledError:
+            if self._is_cancelled():
+                raise
+            raise LndUnavailable(self._lost or "") from None
+        finally:
+            stream.cancel()
+
+    def _is_cancelled(self) -> bool:
+        """Return whether it is the task that is cancelled, not the call, as calls are when their channel is closed."""
+        task = asyncio.current_task()
+        return self._lost is None or (task is not None and task.cancelling() > 0)
+
+    def _failed(self, error: aio.AioRpcError, call: Call) -> Exception:
+        code: int = error.code().value[0]
+        text = error.details() or ""
+        if self._lost is not None:
+            return LndUnavailable(self._lost)
+        if code == _GONE or (code == _UNKNOWN and text.startswith("Stream removed")):
+            return LndUnavailable(f"{self._name} has gone: {printable(text)}")
+        if text == _NO_MACAROON and self._no_macaroon:
+            return LndRefused(self._no_macaroon)
+        if code == _UNKNOWN and text.startswith(_BAD_MACAROON):
+            return LndRefused(
+                f"LND does not accept the macaroon {printable(str(self.credentials.macaroon_file))}: {printable(text)};"
+                " it is another LND's, has expired or was revoked: make one by the line of `oddwire lnd macaroon`"
+            )
+        if code == _DEADLINE:
+            return LndError(code, f"LND has not answered {call.name} in time")
+        return LndError(code, printable(text))
+
+
+_SEND: Final = CALLS["SendCustomMessage"]
+_UNARY: Final = tuple(name for name, call in CALLS.items() if not call.stream)
+
+
+def _read_event(raw: bytes) -> tuple[NodeId, bool]:
+    event = PEER_EVENT.decode(raw)
+    try:
+        return NodeId(event["pub_key"]), event["type"] == "PEER_ONLINE"
+    except ValueError as error:
+        raise WireError(str(error)) from None
