@@ -45,7 +45,7 @@ _CONNECT_TIMEOUT: Final = 10.0  # seconds until LND has to tell its state
 _MAX_ANSWER: Final = 64 * 1024 * 1024  # bytes; ListPeers has about 1 KB a peer
 _UNKNOWN, _INVALID, _DEADLINE, _UNIMPLEMENTED, _INTERNAL, _GONE = 2, 3, 4, 12, 13, 14  # gRPC's status codes
 _NO_MACAROON: Final = "expected 1 macaroon, got 0"
-_BAD_MACAROON: Final = ("verification failed", "cannot determine data format", "cannot get macaroon", "cannot decode")
+_BAD_MACAROON: Final = ("verification failed", "cannot determine data format", "cannot retrieve macaroon", "caveat ")
 _STREAM_TYPE: Final = "a stream: the application's messages and peers come from it already"
 
 T = TypeVar("T")
@@ -192,7 +192,7 @@ class LndClient:
 
     def _options(self) -> list[tuple[str, Any]]:
         half = max(1, round(self._keepalive * 500))  # milliseconds until a ping, and as many until it is missed
-        return [
+        options: list[tuple[str, Any]] = [
             ("grpc.keepalive_time_ms", half),
             ("grpc.keepalive_timeout_ms", half),
             ("grpc.http2.ping_timeout_ms", half),
@@ -203,6 +203,9 @@ class LndClient:
             ("grpc.service_config_disable_resolution", 1),
             ("grpc.use_local_subchannel_pool", 1),  # else it would wait as long as an earlier client had to
         ]
+        if self.credentials.socket_path:  # LND's certificate names localhost, and unix
+            options.append(("grpc.ssl_target_name_override", "localhost"))
+        return options
 
     def _load_macaroon(self) -> str:
         """Read the macaroon. Return what is wrong where there is none, though a file was given. Raises `LndRefused`."""
