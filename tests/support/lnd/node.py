@@ -64,8 +64,17 @@ class Subscriber:
 class LndNode:
     """LND's calls and streams. Two nodes can be joined, and messages flow between them."""
 
-    def __init__(self, name: str, state: str, features: frozenset[int], custom_messages: Sequence[int]) -> None:
-        self.node_id = _node_id(name)
+    def __init__(
+        self,
+        name: str,
+        state: str,
+        features: frozenset[int],
+        custom_messages: Sequence[int],
+        *,
+        node_id: NodeId | None = None,
+        host: str | None = None,
+    ) -> None:
+        self.node_id = node_id or _node_id(name)
         self.state = state
         self.features = features
         self.overridden = frozenset(custom_messages)
@@ -79,7 +88,7 @@ class LndNode:
         self.overtakes = False
         """Whether of two sends to a peer that are under way at once the younger goes out first."""
         self.root_key = hashlib.sha256(name.encode()).digest()
-        self.host = f"127.0.0.1:{20000 + int.from_bytes(self.node_id[-2:], 'big') % 40000}"
+        self.host = host or f"127.0.0.1:{20000 + int.from_bytes(self.node_id[-2:], 'big') % 40000}"
         """Where peers connect to it: other nodes do, nothing listens there."""
         self._subscribers: dict[str, set[Subscriber]] = {name: set() for name, call in CALLS.items() if call.stream}
         self._scripts: dict[str, deque[Any]] = defaultdict(deque)

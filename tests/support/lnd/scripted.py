@@ -12,6 +12,7 @@ from tests.support.lnd.macaroons import ADMIN, READONLY, bake, uris
 from tests.support.lnd.node import BITS, LndNode
 from tests.support.lnd.relay import Relay
 
+from oddwire.proto.keys import NodeId
 from oddwire.transports.lnd.calls import CALLS
 from oddwire.transports.lnd.credentials import LndCredentials
 
@@ -36,9 +37,11 @@ class ScriptedLnd(LndNode):
         custom_messages: Sequence[int] = (),
         no_macaroons: bool = False,
         socket_path: str | None = None,
+        node_id: NodeId | None = None,
+        host: str | None = None,
     ) -> None:
         self.folder = folder
-        super().__init__(name, state, features, custom_messages)
+        super().__init__(name, state, features, custom_messages, node_id=node_id, host=host)
         self.folder = folder
         self.no_macaroons = no_macaroons
         self._relay = Relay(socket_path)

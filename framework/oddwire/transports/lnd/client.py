@@ -13,6 +13,7 @@ from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.proto.keys import NodeId
 from oddwire.transports.lnd.calls import CALLS, Call
+from oddwire.transports.lnd.channel import options, target
 from oddwire.transports.lnd.credentials import LndCredentials
 from oddwire.transports.lnd.errors import LndError, LndRefused, LndUnavailable
 from oddwire.transports.lnd.fields import WireError
@@ -27,12 +28,15 @@ from oddwire.transports.lnd.messages import (
 )
 from oddwire.transports.lnd.probe import find_fault
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core writes to stderr, and is read when it is imported
+_asked = os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else its C core writes to stderr; it looks once, here
 try:
     import grpc
     from grpc import aio
 except ImportError:
     raise TransportError("the transport lnd needs grpcio: pip install 'oddwire[lnd]'") from None
+finally:
+    if _asked == "NONE":
+        del os.environ["GRPC_VERBOSITY"]  # what we start need not be quiet
 
 __all__ = ["LndClient", "LndError", "LndRefused", "LndUnavailable"]
 
@@ -42,8 +46,8 @@ if (_grpc_logger := logging.getLogger("grpc")).level == logging.NOTSET:
 
 KEEPALIVE: Final = 30.0
 _CONNECT_TIMEOUT: Final = 10.0  # seconds until LND has to tell its state
-_MAX_ANSWER: Final = 64 * 1024 * 1024  # bytes; ListPeers has about 1 KB a peer
 _UNKNOWN, _INVALID, _DEADLINE, _UNIMPLEMENTED, _INTERNAL, _GONE = 2, 3, 4, 12, 13, 14  # gRPC's status codes
+_NO_LND: Final = "speaks gRPC, but is no LND, or one before v0.14"
 _NO_MACAROON: Final = "expected 1 macaroon, got 0"
 _BAD_MACAROON: Final = ("verification failed", "cannot determine data format", "cannot retrieve macaroon", "caveat ")
 _STREAM_TYPE: Final = "a stream: the application's messages and peers come from it already"
@@ -55,8 +59,9 @@ _Stream: TypeAlias = Any  # grpc.aio's calls: their types do not tell bytes from
 class LndClient:
     """One connection to LND, of one event loop: `connect` first, and make a new client after a loss.
 
-    ``keepalive`` is the time in seconds within which a LND that is frozen, or whose host is gone, is noticed; LND
-    takes less than 10 for an attack. It counts while the client is connected, as a call is open all the time.
+    ``keepalive`` is the time in seconds within which a LND that is frozen, or whose host is gone, is noticed: half of
+    it is the time between pings. LND hangs up on clients that ping more often than every 5 s, so it should be 12 at
+    least. Pings need a call that is open: the stream of LND's states is, as long as the client is connected.
 
     Once the connection is lost, whatever waits or is asked later fails with `LndUnavailable`. Calls raise `LndError`
     for LND's errors, and `LndRefused` where LND does not accept the macaroon at all.
@@ -67,6 +72,7 @@ class LndClient:
         self.macaroon: Macaroon | None = None
         """What is sent with calls; known once one was made, or `connect` has found it."""
         self._keepalive = keepalive
+        self._name = f"LND at {credentials.address}"
         self._channel: aio.Channel | None = None
         self._calls: dict[str, Callable[..., Any]] = {}
         self._metadata: tuple[tuple[str, str], ...] | None = None
@@ -84,26 +90,10 @@ class LndClient:
         """
         certificate = self.credentials.certificate()
         missing = self._load_macaroon()
-        channel = aio.secure_channel(self._target(), grpc.ssl_channel_credentials(certificate), options=self._options())
-        self._channel = channel
-        watch: _Stream = channel.unary_stream(CALLS["SubscribeState"].path)(b"")  # type: ignore[arg-type]
         try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
-                self._state = STATE.decode(await watch.read() or b"")["state"]
+            watch = await self._open(certificate)
             if missing and self._state in ("LOCKED", "RPC_ACTIVE", "SERVER_ACTIVE"):
                 raise LndRefused(missing)
-        except aio.AioRpcError as error:
-            await self.aclose()
-            if error.code().value[0] == _UNIMPLEMENTED:
-                raise LndRefused(f"{self._name} speaks gRPC, but is no LND of version 0.13.3 or later") from None
-            raise (await find_fault(self.credentials, certificate)) or LndUnavailable(
-                f"{self._name} cannot be reached: {printable(error.details() or '')}"
-            ) from None
-        except TimeoutError:
-            await self.aclose()
-            raise (await find_fault(self.credentials, certificate)) or LndUnavailable(
-                f"{self._name} does not answer"
-            ) from None
         except BaseException:
             await self.aclose()
             raise
@@ -182,30 +172,30 @@ class LndClient:
         if watch is not None and watch is not asyncio.current_task():
             await asyncio.wait([watch])
 
-    @property
-    def _name(self) -> str:
-        return f"LND at {self.credentials.address}"
-
-    def _target(self) -> str:
-        path = self.credentials.socket_path
-        return f"unix:{path}" if path else f"dns:///{self.credentials.address}"
-
-    def _options(self) -> list[tuple[str, Any]]:
-        half = max(1, round(self._keepalive * 500))  # milliseconds until a ping, and as many until it is missed
-        options: list[tuple[str, Any]] = [
-            ("grpc.keepalive_time_ms", half),
-            ("grpc.keepalive_timeout_ms", half),
-            ("grpc.http2.ping_timeout_ms", half),
-            ("grpc.http2.max_pings_without_data", 0),  # there may be none for hours
-            ("grpc.max_receive_message_length", _MAX_ANSWER),
-            ("grpc.enable_retries", 0),
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.service_config_disable_resolution", 1),
-            ("grpc.use_local_subchannel_pool", 1),  # else it would wait as long as an earlier client had to
-        ]
-        if self.credentials.socket_path:  # LND's certificate names localhost, and unix
-            options.append(("grpc.ssl_target_name_override", "localhost"))
-        return options
+    async def _open(self, certificate: bytes) -> _Stream:
+        """Connect, read the state, and return the stream of states, which stays open. Raises as `connect`."""
+        channel = self._channel = aio.secure_channel(
+            target(self.credentials),
+            grpc.ssl_channel_credentials(certificate),
+            options=options(self.credentials, self._keepalive),
+        )
+        watch: _Stream = channel.unary_stream(CALLS["SubscribeState"].path)(b"")  # type: ignore[arg-type]
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                raw = await watch.read()
+            if raw is not aio.EOF:
+                self._state = STATE.decode(raw)["state"]
+                return watch
+            reason = f"{self._name} ended the connection at once"
+        except TimeoutError:
+            reason = f"{self._name} does not answer"
+        except WireError:
+            raise LndRefused(f"{self._name} {_NO_LND}") from None
+        except aio.AioRpcError as error:
+            if error.code().value[0] == _UNIMPLEMENTED:
+                raise LndRefused(f"{self._name} {_NO_LND}") from None
+            reason = f"{self._name} cannot be reached: {printable(error.details() or '')}"
+        raise await find_fault(self.credentials, certificate) or LndUnavailable(reason)
 
     def _load_macaroon(self) -> str:
         """Read the macaroon. Return what is wrong where there is none, though a file was given. Raises `LndRefused`."""
@@ -236,7 +226,7 @@ class LndClient:
             while (raw := await watch.read()) is not aio.EOF:
                 self._state = STATE.decode(raw)["state"]
         except aio.AioRpcError as error:
-            reason = f"{self._name} has gone: {printable(error.details() or '')}"
+            reason = self._end(error.details() or "")
         except WireError as error:
             reason = f"the state of {self._name} cannot be read: {error}"
         except asyncio.CancelledError:
@@ -305,13 +295,21 @@ class LndClient:
         task = asyncio.current_task()
         return self._lost is None or (task is not None and task.cancelling() > 0)
 
+    def _end(self, details: str) -> str:
+        """Return how the connection ended, for people, from gRPC's words."""
+        if "ping timeout" in details:
+            return f"{self._name} has not answered for {self._keepalive:g} s"
+        if details.startswith(("Stream removed", "Cancelling all calls", "Socket closed", "Connection reset")):
+            return f"{self._name} has ended the connection"
+        return f"{self._name} has gone: {printable(details)}"
+
     def _failed(self, error: aio.AioRpcError, call: Call) -> Exception:
         code: int = error.code().value[0]
         text = error.details() or ""
         if self._lost is not None:
             return LndUnavailable(self._lost)
         if code == _GONE or (code == _UNKNOWN and text.startswith("Stream removed")):
-            return LndUnavailable(f"{self._name} has gone: {printable(text)}")
+            return LndUnavailable(self._end(text))
         if text == _NO_MACAROON and self._no_macaroon:
             return LndRefused(self._no_macaroon)
         if code == _UNKNOWN and text.startswith(_BAD_MACAROON):

@@ -10,6 +10,7 @@ Source: https://protobuf.dev/programming-guides/encoding/ and /json/.
 from __future__ import annotations
 
 import difflib
+import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,7 @@ _VARINT: Final = 0
 _LENGTH: Final = 2
 _FIXED: Final = {1: 8, 5: 4}  # bytes by wire type
 _MASK: Final = 2**64 - 1
+_DECIMAL: Final = re.compile("-?[0-9]{1,20}")
 
 
 class WireError(ValueError):
@@ -126,11 +128,8 @@ def _integer(name: str, low: int, high: int, *, text: bool) -> Kind:
 
     def write(value: Any) -> int:
         number = value
-        if isinstance(value, str) and len(value) <= 21:
-            try:
-                number = int(value)
-            except ValueError:
-                number = None
+        if isinstance(value, str):
+            number = int(value) if _DECIMAL.fullmatch(value) else None
         if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
             raise WireError(f"should be an integer from {low} to {high}, not {represented(value)}")
         return number & _MASK

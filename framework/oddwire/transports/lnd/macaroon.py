@@ -50,6 +50,13 @@ class Permission(NamedTuple):
         return printable(f"{self.entity}:{self.action}")
 
 
+class _Secret(str):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<macaroon>"
+
+
 class Macaroon:
     """A macaroon as LND writes it to a file. Neither its text nor its attributes reveal it: only `header` does."""
 
@@ -83,8 +90,8 @@ class Macaroon:
 
     @property
     def header(self) -> str:
-        """The secret itself, in hex, as LND takes it in a call's metadata. Never to be shown or logged."""
-        return self._raw.hex()
+        """The secret itself, in hex, as LND takes it in a call's metadata: never to be shown. Its repr hides it."""
+        return _Secret(self._raw.hex())
 
     def permits(self, call: str) -> bool:
         """Return whether it permits one of `CALLS`, as far as its permissions go."""
