@@ -75,7 +75,7 @@ class Macaroon:
         raw = _as_bytes(data)
         try:
             sections = _sections(raw)
-            name = next((value for kind, value in sections[0] if kind == _IDENTIFIER), b"")
+            name = next((value for kind, value in sections[0] if kind == _IDENTIFIER), b"") if sections else b""
             if name[:1] != bytes([_BAKERY]):
                 raise WireError("its id is not of LND's version")
             ops = _ID.decode(name[1:])["ops"]
