@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 
 import pytest
 from hypothesis import given
@@ -111,23 +112,20 @@ def test_unknown_fields_are_skipped(message, unknown):
 
 
 @given(st.sampled_from(SHAPES), st.binary(max_size=64))
-def test_any_bytes_give_a_message_or_an_error_that_names_it(shape, data):
-    try:
+def test_any_bytes_give_a_message_or_one_kind_of_error(shape, data):
+    with contextlib.suppress(WireError):
         message = shape.decode(data)
-    except WireError as error:
-        assert str(error)
-    else:
         assert shape.decode(shape.encode(message)) == message
 
 
 @given(messages, st.data())
-def test_damaged_bytes_give_a_message_or_an_error_that_names_it(message, data):
+def test_damaged_bytes_give_a_message_or_one_kind_of_error(message, data):
     raw = bytearray(ALL.encode(message) or b"\0")
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        ALL.decode(bytes(raw[: data.draw(st.integers(0, len(raw)))]))
-    except WireError as error:
-        assert str(error)
+    damaged = bytes(raw[: data.draw(st.integers(0, len(raw)))])
+    with contextlib.suppress(WireError):
+        message = ALL.decode(damaged)
+        assert ALL.decode(ALL.encode(message)) == message
 
 
 def test_zero_values_take_no_bytes_and_are_there_when_read():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import json
 import pickle
@@ -105,15 +106,14 @@ def test_files_that_are_none(data, text):
     with pytest.raises(ValueError) as caught:
         Macaroon.read(data)
     assert str(caught.value).startswith(text)
+    assert OURS[-32:].hex() not in str(caught.value)
 
 
 @given(st.binary(max_size=80), st.integers(0, len(OURS)))
-def test_any_bytes_are_a_macaroon_or_an_error_without_them(tail, kept):
-    try:
-        Macaroon.read(OURS[:kept] + tail)
-    except ValueError as error:
-        assert "macaroon" in str(error)
-        assert OURS.hex()[-32:] not in str(error)
+def test_any_bytes_are_a_macaroon_or_one_kind_of_error(tail, kept):
+    with contextlib.suppress(ValueError):
+        macaroon = Macaroon.read(OURS[:kept] + tail)
+        assert all(map(str, (*macaroon.permissions, *macaroon.caveats, *macaroon.excess())))
 
 
 def test_nothing_shows_it_but_its_header():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,11 +34,8 @@ def test_a_custom_message_is_written_and_read_as_by_its_shape(type_id, size, sta
 @given(st.binary(max_size=60), st.sampled_from([0, 2, 35, 36, 39, 41]), st.integers(32768, 65535))
 def test_any_bytes_are_a_custom_message_or_an_error(tail, kept, type_id):
     raw = encode_custom_message(PEER, type_id, b"some data")[:kept] + tail
-    try:
+    with contextlib.suppress(WireError):
         peer, payload = decode_custom_message(raw)
-    except WireError as error:
-        assert str(error)
-    else:
         message = CUSTOM_MESSAGE.decode(raw)
         assert payload[:2] == message["type"].to_bytes(2, "big")
         assert CUSTOM_MESSAGE.decode(encode_custom_message(peer, message["type"], payload[2:])) == message
