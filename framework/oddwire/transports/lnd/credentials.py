@@ -132,6 +132,8 @@ class LndCredentials:
             raise
         except OSError as error:
             raise LndRefused(f"{what}: {_why(error)}") from None
+        except _WrongFileError as error:
+            raise LndRefused(f"{what}: {error}; give the macaroon's file") from None
         except ValueError as error:
             raise LndRefused(f"{what} {error}") from None
 
@@ -157,17 +159,21 @@ def trusting(certificate: bytes) -> ssl.SSLContext:
     return context
 
 
+class _WrongFileError(ValueError):
+    """Not a file that could be a certificate or a macaroon."""
+
+
 def _read(path: Path) -> bytes:
     """Return a regular file's bytes. Raises `OSError`, and `ValueError` for what is no such file."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
-        raise ValueError("is a folder")
+        raise _WrongFileError("is a folder")
     if not stat.S_ISREG(mode):  # a FIFO would be waited for, and is empty at the next connection
-        raise ValueError("is not a regular file")
+        raise _WrongFileError("is not a regular file")
     with path.open("rb") as file:
         data = file.read(_MOST + 1)
     if len(data) > _MOST:
-        raise ValueError("has more than a megabyte")
+        raise _WrongFileError("has more than a megabyte")
     return data
 
 
@@ -196,7 +202,7 @@ def _normal(address: str) -> str:
         raise ValueError(
             f"LND's address {form}, not {quoted(address)}: write an IPv6 address in brackets, [::1]:{_PORT}"
         )
-    if host and not _HOST.fullmatch(host):
+    if not address or (host and not _HOST.fullmatch(host)):
         raise ValueError(f"LND's address {form}, not {quoted(address)}")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f"port of LND's address {quoted(address)} should be 1 to 65535")
