@@ -104,7 +104,7 @@ class LndNode:
     def set_state(self, state: str) -> None:
         """Go to another state, and tell it."""
         self.state = state
-        self._publish("SubscribeState", {"state": state})
+        self.publish("SubscribeState", {"state": state})
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -136,7 +136,7 @@ class LndNode:
 
     def tell(self, node_id: NodeId, *, online: bool) -> None:
         """Tell subscribers that a peer came or went, whether or not it did."""
-        self._publish(
+        self.publish(
             "SubscribePeerEvents", {"pub_key": str(node_id), "type": "PEER_ONLINE" if online else "PEER_OFFLINE"}
         )
 
@@ -144,7 +144,7 @@ class LndNode:
         """Receive a message of a peer: every subscriber is told it, and without one it is lost."""
         if (peer := self.peers.get(node_id)) is not None:
             peer.bytes_recv += len(data) + 36
-        self._publish("SubscribeCustomMessages", {"peer": _text(node_id), "type": type_id, "data": _text(data)})
+        self.publish("SubscribeCustomMessages", {"peer": _text(node_id), "type": type_id, "data": _text(data)})
 
     # What a test asks and prescribes --------------------------------------------------------------------------------
 
@@ -200,10 +200,12 @@ class LndNode:
         return answer
 
     async def stream(self, call: Call) -> AsyncIterator[dict[str, Any]]:
-        """Yield what a stream tells. Raises `Refusal`."""
+        """Yield what a stream tells. Raises `Refusal`, also one that was prescribed."""
         if call.service != "State":
             while self.state != "SERVER_ACTIVE":
                 await self._changed.wait()
+        if self._scripts[call.name]:
+            raise self._scripts[call.name].popleft()
         subscriber = Subscriber()
         if call.name == "SubscribeState":
             subscriber.waiting.put_nowait({"state": self.state})
@@ -318,7 +320,8 @@ class LndNode:
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _publish(self, call: str, message: dict[str, Any]) -> None:
+    def publish(self, call: str, message: dict[str, Any]) -> None:
+        """Tell every subscriber of a stream a message."""
         for subscriber in self._subscribers[call]:
             subscriber.waiting.put_nowait(message)
 

@@ -158,6 +158,11 @@ class LndClient:
         except WireError as error:
             raise LndError(_INTERNAL, f"LND's answer to ListPeers cannot be read: {error}") from None
 
+    @property
+    def lost(self) -> str | None:
+        """Why the connection is lost, or closed; None while it is not."""
+        return self._lost
+
     async def aclose(self) -> None:
         """Close the connection; what still waits fails with `LndUnavailable`. Idempotent."""
         self._closed = True
