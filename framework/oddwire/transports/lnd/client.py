@@ -44,7 +44,7 @@ logger = get_logger("oddwire.transports.lnd")
 if (_grpc_logger := logging.getLogger("grpc")).level == logging.NOTSET:
     _grpc_logger.setLevel(logging.WARNING)  # at DEBUG it tells of each call
 
-KEEPALIVE: Final = 30.0
+_KEEPALIVE: Final = 30.0
 _CONNECT_TIMEOUT: Final = 10.0  # seconds until LND has to tell its state
 _UNKNOWN, _INVALID, _DEADLINE, _UNIMPLEMENTED, _INTERNAL, _GONE = 2, 3, 4, 12, 13, 14  # gRPC's status codes
 _NO_LND: Final = "speaks gRPC, but is no LND, or one before v0.14"
@@ -67,7 +67,7 @@ class LndClient:
     for LND's errors, and `LndRefused` where LND does not accept the macaroon at all.
     """
 
-    def __init__(self, credentials: LndCredentials, *, keepalive: float = KEEPALIVE) -> None:
+    def __init__(self, credentials: LndCredentials, *, keepalive: float = _KEEPALIVE) -> None:
         self.credentials: Final = credentials
         self.macaroon: Macaroon | None = None
         """What is sent with calls; known once one was made, or `connect` has found it."""

@@ -17,7 +17,7 @@ from oddwire.printable import printable, quoted
 from oddwire.transports.lnd.errors import LndRefused
 from oddwire.transports.lnd.macaroon import Macaroon
 
-__all__ = ["NETWORKS", "LndCredentials", "default_lnddir"]
+__all__ = ["NETWORKS", "LndCredentials", "default_lnddir", "trusting"]
 
 NETWORKS: Final = ("mainnet", "testnet", "testnet4", "signet", "simnet", "regtest")
 """lncli's words for networks; ``bitcoin``, Core Lightning's word for the first, is taken too."""
@@ -32,7 +32,7 @@ def default_lnddir() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "Lnd"
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "Lnd"
+        return Path.home() / "AppData" / "Local" / "Lnd"
     return Path.home() / ".lnd"
 
 

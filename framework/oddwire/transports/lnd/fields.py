@@ -28,6 +28,7 @@ __all__ = [
     "U64",
     "Enum",
     "Field",
+    "Kind",
     "MapOf",
     "Shape",
     "WireError",
