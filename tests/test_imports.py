@@ -51,6 +51,8 @@ extension.run()
 NOT_YET = {
     # command line
     *("argparse", "click", "rich", "typer", "oddwire.cli", "oddwire.testing"),
+    # transports that others use
+    *("grpc", "oddwire.transports.lnd"),
     # cryptography, and the embedded node's network
     *("coincurve", "cryptography", "hashlib", "hmac", "python_socks", "oddwire.node"),
     *("oddwire.proto.bolt1", "oddwire.proto.connection", "oddwire.proto.ecdsa", "oddwire.proto.noise"),

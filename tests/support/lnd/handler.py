@@ -42,9 +42,13 @@ class LndHandler(grpc.GenericRpcHandler):
             lnd.calls.append((call.name, request))
             return request
 
+        def encoded(message: dict[str, Any]) -> bytes:
+            given: bytes | None = message.get("raw")
+            return call.answer.encode(message) if given is None else given
+
         async def answer(raw: bytes, context: aio.ServicerContext) -> bytes:
             try:
-                return call.answer.encode(await lnd.answer(call, begin(raw, context)))
+                return encoded(await lnd.answer(call, begin(raw, context)))
             except Refusal as refusal:
                 await context.abort(_codes[refusal.code], refusal.text)
                 return b""
@@ -54,7 +58,7 @@ class LndHandler(grpc.GenericRpcHandler):
                 begin(raw, context)
                 async with contextlib.aclosing(lnd.stream(call)) as messages:  # type: ignore[type-var]
                     async for message in messages:
-                        yield call.answer.encode(message)
+                        yield encoded(message)
             except Refusal as refusal:
                 await context.abort(_codes[refusal.code], refusal.text)
 

@@ -161,7 +161,10 @@ class LndNode:
         return sum(name == call for name, _ in self.calls)
 
     def script(self, call: str, *answers: Refusal | Mapping[str, Any] | asyncio.Event) -> None:
-        """Prescribe the next answers to a call: an error, an answer, or an event to wait for before the usual one."""
+        """Prescribe the next answers to a call: an error, an answer, or an event to wait for before the usual one.
+
+        Of a stream: an error, or its first message; with an empty one it ends. ``{"raw": ...}`` is sent as it is.
+        """
         self._scripts[call].extend(answers)
 
     async def _let_one_pass(self, node_id: NodeId) -> None:
@@ -204,9 +207,12 @@ class LndNode:
         if call.service != "State":
             while self.state != "SERVER_ACTIVE":
                 await self._changed.wait()
-        if self._scripts[call.name]:
-            raise self._scripts[call.name].popleft()
         subscriber = Subscriber()
+        if script := self._scripts[call.name]:
+            step = script.popleft()
+            if isinstance(step, Refusal):
+                raise step
+            subscriber.waiting.put_nowait(dict(step) or None)
         if call.name == "SubscribeState":
             subscriber.waiting.put_nowait({"state": self.state})
         self._subscribers[call.name].add(subscriber)

@@ -186,7 +186,7 @@ class LndClient:
         )
         watch: _Stream = channel.unary_stream(CALLS["SubscribeState"].path)(b"")  # type: ignore[arg-type]
         try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
+            async with asyncio.timeout(min(_CONNECT_TIMEOUT, self._keepalive)):
                 raw = await watch.read()
             if raw is not aio.EOF:
                 self._state = STATE.decode(raw)["state"]
@@ -200,7 +200,8 @@ class LndClient:
             if error.code().value[0] == _UNIMPLEMENTED:
                 raise LndRefused(f"{self._name} {_NO_LND}") from None
             reason = f"{self._name} cannot be reached: {printable(error.details() or '')}"
-        raise await find_fault(self.credentials, certificate) or LndUnavailable(reason)
+        fault = await find_fault(self.credentials, certificate, patience=min(_CONNECT_TIMEOUT / 2, self._keepalive))
+        raise fault or LndUnavailable(reason)
 
     def _load_macaroon(self) -> str:
         """Read the macaroon. Return what is wrong where there is none, though a file was given. Raises `LndRefused`."""

@@ -102,7 +102,7 @@ class LndCredentials:
         try:
             data = _read(self.tlscert)
         except FileNotFoundError:
-            raise LndRefused(f"{what}: no such file; LND writes it at its start, as tls.cert in its folder") from None
+            raise LndRefused(f"{what}: no such file; LND writes tls.cert when it first starts") from None
         except (OSError, ValueError) as error:
             raise LndRefused(f"{what}: {_why(error)}; give LND's tls.cert") from None
         if b"PRIVATE KEY-----" in data and b"BEGIN CERTIFICATE-----" not in data:

@@ -305,6 +305,56 @@ async def test_a_server_of_grpc_that_is_no_lnd(lnd):
         await LndClient(lnd.credentials()).connect()
 
 
+async def test_a_server_that_answers_otherwise_than_lnd(lnd):
+    lnd.script("SubscribeState", {"raw": b"\x0a"})
+    with pytest.raises(LndRefused, match=r"speaks gRPC, but is no LND, or one before v0\.14"):
+        await LndClient(lnd.credentials()).connect()
+
+
+async def test_a_server_that_tells_no_state(lnd):
+    lnd.script("SubscribeState", {})
+    with pytest.raises(LndUnavailable, match="ended the connection at once"):
+        await LndClient(lnd.credentials()).connect()
+
+
+async def test_lnd_is_frozen_when_we_connect(lnd):
+    lnd.freeze()
+    with pytest.raises(LndUnavailable, match="does not answer"):
+        await LndClient(lnd.credentials(), keepalive=0.1).connect()
+    lnd.thaw()
+
+
+async def test_a_call_before_connecting(lnd):
+    client = LndClient(lnd.credentials())
+    for failing in (client.state(), client.call("GetInfo"), client.send_custom_message(lnd.node_id, 40001, b"")):
+        with pytest.raises(LndUnavailable, match="not connected to LND at"):
+            await failing
+    with pytest.raises(LndUnavailable, match="not connected to LND at"):
+        client.peer_events()
+
+
+@pytest.mark.parametrize("end", ["LndError", "LndRefused", "StopAsyncIteration"])
+async def test_a_stream_that_lnd_ends(end, lnd, client):
+    answers = {"LndError": Refusal(8, "too slow"), "LndRefused": Refusal(2, "verification failed: x")}
+    lnd.script("SubscribePeerEvents", answers.get(end, {}))
+    kind = {"LndError": LndError, "LndRefused": LndRefused}.get(end, StopAsyncIteration)
+    with pytest.raises(kind):
+        await anext(client.peer_events())
+    assert await client.state() == "SERVER_ACTIVE"  # the connection stays
+
+
+async def test_lnds_state_is_followed_until_it_cannot_be_read(lnd, client):
+    lnd.publish("SubscribeState", {"raw": b"\x0a"})
+    await until(lambda: client.lost)
+    assert "the state of LND at" in client.lost
+
+
+async def test_an_error_of_one_call_that_says_unavailable_is_a_loss(lnd, client):
+    lnd.script("GetInfo", Refusal(14, "server is shutting down"))
+    with pytest.raises(LndUnavailable, match="has gone: server is shutting down"):
+        await client.call("GetInfo")
+
+
 async def test_a_connection_over_a_unix_socket(tmp_path):
     async with ScriptedLnd(tmp_path, socket_path=str(tmp_path / "s")) as lnd, connected(lnd.credentials()) as client:
         assert await client.state() == "SERVER_ACTIVE"

@@ -171,7 +171,7 @@ def test_the_address_is_found_in_lnds_configuration(lines, address, lnddir):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (None, "no such file; LND writes it at its start, as tls.cert in its folder"),
+        (None, "no such file; LND writes tls.cert when it first starts"),
         (KEY, "is a private key; give LND's tls.cert, which is beside it"),
         (
             ssl.PEM_cert_to_DER_cert(CERTIFICATE.decode()),

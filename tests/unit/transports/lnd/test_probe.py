@@ -26,7 +26,10 @@ async def listening(tmp_path, certificate=None, key=None, *, handler=None, alpn=
             context.set_alpn_protocols(list(alpn))
     (tmp_path / "tls.cert").write_bytes(OURS)
 
+    served = []
+
     async def wait(reader, writer):
+        served.append(asyncio.current_task())
         if handler is not None:
             await handler(reader, writer)
         await reader.read()
@@ -40,6 +43,7 @@ async def listening(tmp_path, certificate=None, key=None, *, handler=None, alpn=
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
         yield LndCredentials(address, tlscert=tmp_path / "tls.cert")
+        await asyncio.gather(*served, return_exceptions=True)  # no connection is left open
 
 
 async def found(credentials):
@@ -100,7 +104,10 @@ async def test_the_certificate_of_a_wallet_that_is_locked(tmp_path):
     async with listening(tmp_path, *served) as credentials:
         assert await found(credentials) == (
             LndUnavailable,
-            "LND at ADDRESS has a passing certificate, as tlsencryptkey is set and the wallet locked: lncli unlock",
+            (
+                "LND at ADDRESS has a passing certificate, as tlsencryptkey is set and the wallet locked: lncli unlock,"
+                " or create"
+            ),
         )
 
 
