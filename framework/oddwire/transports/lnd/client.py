@@ -169,12 +169,12 @@ class LndClient:
         if self._lost is None:
             self._lost = f"the connection to {self._name} was closed"
         watch, self._watch = self._watch, None
-        if watch is not None and watch is not asyncio.current_task():
+        if watch is not None:
             watch.cancel()
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
-        if watch is not None and watch is not asyncio.current_task():
+        if watch is not None:
             await asyncio.wait([watch])
 
     async def _open(self, certificate: bytes) -> _Stream:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import socket
 import ssl
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 from oddwire.printable import printable
 from oddwire.transports.lnd.credentials import LndCredentials, trusting
@@ -26,7 +27,7 @@ async def find_fault(credentials: LndCredentials, certificate: bytes, *, patienc
     where = f"LND at {credentials.address}"
     try:
         async with asyncio.timeout(patience):
-            protocol = await _handshake(credentials, trusting(certificate))
+            found = await _handshake(credentials, trusting(certificate))
     except ssl.SSLCertVerificationError as error:
         return await _distrusted(error, credentials, patience)
     except ssl.SSLEOFError:
@@ -43,25 +44,37 @@ async def find_fault(credentials: LndCredentials, certificate: bytes, *, patienc
         return LndUnavailable(f"{where} hung up before TLS was agreed on: is it the gRPC port, {_PORTS}?")
     except OSError as error:
         return LndUnavailable(f"{where} cannot be reached: {error.strerror or error}")
-    if protocol != "h2":
+    if found.selected_alpn_protocol() != "h2":
         return LndRefused(
             f"{where} is its REST port, or no LND: it has LND's certificate, and no gRPC; give the gRPC port, {_PORTS}"
         )
     return None
 
 
-async def _handshake(credentials: LndCredentials, context: ssl.SSLContext) -> str | None:
+async def _handshake(credentials: LndCredentials, context: ssl.SSLContext) -> ssl.SSLObject:
+    """Return what was agreed on; the connection is closed. Raises `OSError`."""
     place = credentials.host_and_port
     if place is None:
-        opening = asyncio.open_unix_connection(credentials.socket_path, ssl=context, server_hostname="localhost")
-    else:
-        opening = asyncio.open_connection(*place, ssl=context)
+        way = asyncio.open_unix_connection(credentials.socket_path, ssl=context, server_hostname="localhost")
+        return await _agreed(way)
+    host, port = place
+    error: OSError | None = None
+    for *_, address in await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:  # one by one: asyncio would tell several errors as one that has no kind
+            return await _agreed(asyncio.open_connection(*address[:2], ssl=context, server_hostname=host))
+        except ssl.SSLError:
+            raise
+        except OSError as failed:
+            if error is None or isinstance(error, ConnectionRefusedError):
+                error = failed
+    raise error or OSError(f"{host} has no address")
+
+
+async def _agreed(opening: Coroutine[Any, Any, tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> ssl.SSLObject:
     _, writer = await opening
-    try:
-        found: ssl.SSLObject = writer.get_extra_info("ssl_object")
-        return found.selected_alpn_protocol()
-    finally:
-        writer.transport.abort()
+    found: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    writer.transport.abort()
+    return found
 
 
 async def _distrusted(error: ssl.SSLCertVerificationError, credentials: LndCredentials, patience: float) -> LndFailure:
@@ -99,19 +112,9 @@ async def _served(credentials: LndCredentials, patience: float) -> bytes:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # to look at it, not to talk
-    place = credentials.host_and_port
     with contextlib.suppress(OSError, EOFError, TimeoutError):
         async with asyncio.timeout(patience):
-            if place is None:
-                opening = asyncio.open_unix_connection(
-                    credentials.socket_path, ssl=context, server_hostname="localhost"
-                )
-            else:
-                opening = asyncio.open_connection(*place, ssl=context)
-            _, writer = await opening
-            found: ssl.SSLObject = writer.get_extra_info("ssl_object")
-            writer.transport.abort()
-            return found.getpeercert(binary_form=True) or b""
+            return (await _handshake(credentials, context)).getpeercert(binary_form=True) or b""
     return b""
 
 

@@ -81,6 +81,13 @@ async def test_nobody_listens(tmp_path):
     assert await found(credentials) == (LndUnavailable, "LND at ADDRESS is not running: nothing listens there")
 
 
+async def test_nobody_listens_at_any_address_of_a_name(tmp_path):
+    async with listening(tmp_path) as credentials:
+        port = credentials.address.partition(":")[2]
+    credentials = LndCredentials(f"localhost:{port}", tlscert=tmp_path / "tls.cert")
+    assert await found(credentials) == (LndUnavailable, "LND at ADDRESS is not running: nothing listens there")
+
+
 async def test_a_name_that_nobody_has(tmp_path):
     (tmp_path / "tls.cert").write_bytes(OURS)
     kind, reason = await found(LndCredentials("no-such-host.invalid", tlscert=tmp_path / "tls.cert"))
