@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.support.lnd import ScriptedLnd
+from tests.support.lnd import Refusal, ScriptedLnd
 from tests.support.lnd.macaroons import bake
 
 from oddwire.proto import NodeId
 from oddwire.transports.lnd.calls import CALLS
 from oddwire.transports.lnd.client import LndClient
+from oddwire.transports.lnd.errors import LndError, LndRefused
 from oddwire.transports.lnd.macaroon import Macaroon
 from oddwire.transports.lnd.messages import CUSTOM_MESSAGE, decode_custom_message
 
@@ -27,6 +28,7 @@ def read(name):
 
 
 GRPC, REST, MACAROONS = read("lnd_grpc.jsonl"), read("lnd_rest.jsonl"), read("lnd_macaroons.jsonl")
+REFUSALS = read("lnd_refusals.jsonl")
 UNARY = [row for row in GRPC if "method" in row]
 BY_REST = {row["case"]: row for row in REST}
 STREAM = "what came of it at the peer"
@@ -51,8 +53,8 @@ def request_of(row):
 
 
 def test_all_cases_are_here():
-    assert (len(GRPC), len(REST), len(MACAROONS)) == (34, 39, 7)
-    assert {row["version"] for row in (*GRPC, *REST, *MACAROONS)} == {"0.21.2-beta"}
+    assert (len(GRPC), len(REST), len(MACAROONS), len(REFUSALS)) == (34, 39, 7, 5)
+    assert {row["version"] for row in (*GRPC, *REST, *MACAROONS, *REFUSALS)} == {"0.21.2-beta"}
 
 
 # The coders against both transcripts
@@ -186,6 +188,32 @@ async def test_too_long_a_message_disconnects_the_peer_as_with_lnd(tmp_path):
             await client.send_custom_message(right.node_id, 40001, bytes(65534))
         assert not left.peers
         assert not right.peers
+        await client.aclose()
+
+
+@pytest.mark.parametrize("row", [row for row in REFUSALS if "state" in row], ids=case)
+async def test_the_double_refuses_in_a_state_as_lnd_did(row, tmp_path):
+    async with ScriptedLnd(tmp_path, state=row["state"]) as lnd:
+        client = LndClient(lnd.credentials())
+        await client.connect()
+        with pytest.raises(LndError) as caught:
+            await client.call(call_of(row).name)
+        assert (caught.value.code, caught.value.text) == (row["code"], row["details"])
+        await client.aclose()
+
+
+@pytest.mark.parametrize("row", [row for row in REFUSALS if "macaroon" in row], ids=case)
+async def test_what_lnd_says_of_a_macaroon_refuses_it(row, tmp_path):
+    async with ScriptedLnd(tmp_path) as lnd:
+        client = LndClient(lnd.credentials())
+        await client.connect()
+        lnd.script(call_of(row).name, Refusal(row["code"], row["details"]))
+        with pytest.raises(LndRefused) as caught:
+            await client.call(call_of(row).name)
+        assert (
+            f"LND does not accept the macaroon {lnd.macaroons}/oddwire.macaroon: {row['details']}"
+            in caught.value.reason
+        )
         await client.aclose()
 
 

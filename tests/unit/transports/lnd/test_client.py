@@ -171,20 +171,10 @@ async def test_a_message_that_cannot_be_read_is_logged_and_the_next_one_comes(ln
 # Macaroons
 
 
-@pytest.mark.parametrize(
-    ("permissions", "key", "text"),
-    [
-        ({"info": ["read"]}, b"another", "verification failed: signature mismatch after caveat verification"),
-        ({"info": ["read"]}, None, 'caveat "time-before" not satisfied: macaroon has expired'),
-        ({"info": ["read"]}, None, "cannot retrieve macaroon: cannot get macaroon: root key with id 7 doesn't exist"),
-        ({"info": ["read"]}, None, "cannot determine data format of binary-encoded macaroon"),
-    ],
-)
-async def test_a_macaroon_that_lnd_does_not_accept(permissions, key, text, lnd, tmp_path):
+async def test_a_macaroon_that_lnd_does_not_accept(lnd, tmp_path):
     file = tmp_path / "our.macaroon"
-    file.write_bytes(bake(key or lnd.root_key, permissions))
-    if key is None:
-        lnd.script("GetInfo", Refusal(2, text))
+    file.write_bytes(bake(b"another's key", {"info": ["read"]}))
+    text = "verification failed: signature mismatch after caveat verification"
     async with connected(LndCredentials(lnd.address, tlscert=lnd.tlscert, macaroon=file)) as client:
         with pytest.raises(LndRefused) as caught:
             await client.call("GetInfo")
