@@ -61,7 +61,7 @@ async def _handshake(credentials: LndCredentials, context: ssl.SSLContext) -> ss
     error: OSError | None = None
     for *_, address in await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:  # one by one: asyncio would tell several errors as one that has no kind
-            return await _agreed(asyncio.open_connection(*address[:2], ssl=context, server_hostname=host))
+            return await _agreed(asyncio.open_connection(str(address[0]), port, ssl=context, server_hostname=host))
         except ssl.SSLError:
             raise
         except OSError as failed:
