@@ -234,7 +234,7 @@ async def test_a_macaroon_that_is_made_with_the_wallet(tmp_path):
 
 async def test_the_macaroon_is_in_no_log_error_or_repr(lnd, other, caplog):
     caplog.set_level(logging.DEBUG)
-    client = LndClient(lnd.credentials(), keepalive=0.2)
+    client = LndClient(lnd.credentials())
     shown = [repr(client), repr(client.credentials)]
     await client.connect()
     shown += [repr(client), repr(vars(client)), repr(client.macaroon)]
@@ -365,11 +365,11 @@ async def everything(client):
 
 
 @pytest.mark.parametrize(
-    ("end", "reason"), [("kill", "has ended the connection"), ("freeze", "has not answered for 0.2 s")]
+    ("end", "reason"), [("kill", "has ended the connection"), ("freeze", "has not answered for 1 s")]
 )
 async def test_a_lost_connection_fails_everything(end, reason, lnd):
     held = asyncio.Event()
-    async with connected(lnd.credentials(), keepalive=0.2) as client:
+    async with connected(lnd.credentials(), keepalive=1) as client:
         lnd.script("GetInfo", {}, held)
         waiting = await everything(client)
         await until(lambda: lnd.count("GetInfo") == 2)
