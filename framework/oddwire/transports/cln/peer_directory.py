@@ -12,10 +12,10 @@ from oddwire.jsonrpc.client import JsonRpcClient
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.transports.base import PeerInfo
-from oddwire.transports.cln.inbound_queue import InboundQueue
 from oddwire.transports.cln.pacing import ClnLimits
 from oddwire.transports.cln.peer_table import Event, PeerTable, Question, read_address
 from oddwire.transports.cln.send_queue import SendQueue
+from oddwire.transports.inbound_queue import InboundQueue
 
 __all__ = ["PeerDirectory"]
 

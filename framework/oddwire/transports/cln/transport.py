@@ -19,7 +19,6 @@ from oddwire.proto.type_numbers import REFUSED
 from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, not_connected, wrong_length
 from oddwire.transports.cln.early_manifest import EarlyManifest
 from oddwire.transports.cln.host_requests import HostRequests
-from oddwire.transports.cln.inbound_queue import Dropped, InboundQueue
 from oddwire.transports.cln.manifest import option_values
 from oddwire.transports.cln.pacing import ClnLimits
 from oddwire.transports.cln.peer_directory import PeerDirectory
@@ -28,6 +27,7 @@ from oddwire.transports.cln.reader import Item, Receive
 from oddwire.transports.cln.stdio import NodeStdio
 from oddwire.transports.cln.writer import Level
 from oddwire.transports.host import HostTransport
+from oddwire.transports.inbound_queue import Dropped, InboundQueue
 
 __all__ = ["ClnTransport"]
 

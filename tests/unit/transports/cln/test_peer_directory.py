@@ -11,9 +11,9 @@ from oddwire.errors import ConnectionClosed, NodeRefused
 from oddwire.jsonrpc import JsonRpcClient
 from oddwire.proto.keys import NodeId
 from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
-from oddwire.transports.cln.inbound_queue import Dropped, InboundQueue
 from oddwire.transports.cln.pacing import ClnLimits
 from oddwire.transports.cln.peer_directory import PeerDirectory
+from oddwire.transports.inbound_queue import Dropped, InboundQueue
 
 PEER = "02" + "11" * 32
 PEER_ID = NodeId(PEER)

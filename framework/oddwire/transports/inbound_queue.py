@@ -1,27 +1,40 @@
-"""The inbound queue of the application, as lightningd delivers at once and cannot be paused. No I/O."""
+"""The inbound queue of the application, for hosts that deliver at once and cannot be paused. No I/O."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 from oddwire.exit_exceptions import must_pass
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.transports.base import PeerInfo, Sink
-from oddwire.transports.cln.pacing import ClnLimits
 
-__all__ = ["Dropped", "Event", "InboundQueue", "PeerInbound"]
+__all__ = ["Dropped", "Event", "HeldLimits", "InboundQueue", "PeerInbound"]
 
-logger = get_logger("oddwire.transports.cln")
+logger = get_logger("oddwire.transports")
 
 _OVERHEAD: Final = 64  # bytes counted per payload besides its length
 _TURN: Final = 256  # payloads of one peer delivered before others have their turn
 
 Event = PeerInfo | bytes | str
 """An event of a peer: it connects, sends a payload, or disconnects for a reason."""
+
+
+class HeldLimits(Protocol):
+    """How much is queued for the application at most, in bytes; more is dropped and counted."""
+
+    @property
+    def held(self) -> int:
+        """Of one peer."""
+        raise NotImplementedError
+
+    @property
+    def held_total(self) -> int:
+        """Of all peers together."""
+        raise NotImplementedError
 
 
 class Dropped:
@@ -77,7 +90,7 @@ class InboundQueue:
     ``peers`` are the peers' queues, for callers that bypass `push`: see `PeerInbound.clear`.
     """
 
-    def __init__(self, sink: Sink, limits: ClnLimits, dropped: Dropped) -> None:
+    def __init__(self, sink: Sink, limits: HeldLimits, dropped: Dropped) -> None:
         self.peers: dict[NodeId, PeerInbound] = {}
         self.held = 0
         """Queued bytes, of all peers."""

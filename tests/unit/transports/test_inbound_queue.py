@@ -8,8 +8,8 @@ import pytest
 
 from oddwire.proto.keys import NodeId
 from oddwire.transports.base import PeerInfo
-from oddwire.transports.cln.inbound_queue import Dropped, InboundQueue
 from oddwire.transports.cln.pacing import ClnLimits
+from oddwire.transports.inbound_queue import Dropped, InboundQueue
 
 ONE, OTHER = NodeId("02" + "11" * 32), NodeId("02" + "22" * 32)
 
