@@ -141,14 +141,11 @@ class PeerTable:
         entry = self._touch(node_id)
         self.delay = 0.0
         events: list[Event] = []
-        if entry.info is not None:
-            if entry.first:
-                entry.first = False  # if it is of a new connection, the list may show that
-                return []
+        if entry.info is not None and not entry.first:
             self._remember(entry.info)
             entry.end()
             events.append((node_id, _ANEW))
-        entry.first = False
+        entry.first = False  # if reported, and of a new connection nevertheless, the list may show that
         entry.online, entry.tries = True, 0
         return events
 
@@ -279,9 +276,10 @@ class PeerTable:
                 entry.first = entry.first or self._is_first
                 entry.owed += not entry.first
             entry.info = info
-            entry.online = entry.has_messages = entry.expected = False
+            entry.has_messages = entry.expected = False
             entry.tries = 0
             yield peer.node_id, info
+        entry.online = False
 
     def _missed(self, node_id: NodeId, entry: _Entry) -> list[Event]:
         events: list[Event] = []
