@@ -44,7 +44,7 @@ from oddwire.transports.base import (
 from oddwire.transports.bolt8.limits import Bolt8Limits
 from oddwire.transports.bolt8.peer import Bolt8Peer
 from oddwire.transports.bolt8.places import Places
-from oddwire.transports.bolt8.redial import Redial
+from oddwire.transports.redial import Redial
 
 __all__ = ["Bolt8Transport", "Look"]
 
@@ -586,7 +586,12 @@ class Bolt8Transport(Transport):
         link = self._links.get(uri.node_id)
         if link is None:
             link = self._links[uri.node_id] = Redial(
-                uri.node_id, self._dial_once, self.is_connected, self.limits.redial_first, self.limits.redial_most
+                uri.node_id,
+                self._dial_once,
+                self.is_connected,
+                self.limits.redial_first,
+                self.limits.redial_most,
+                logger,
             )
         link.add(uri)
         return link

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 
 from oddwire.errors import TransportError
-from oddwire.log_limits import get_logger
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.keys import NodeId
 
-__all__ = ["Redial"]
-
-logger = get_logger("oddwire.transports.bolt8")
+__all__ = ["Redial", "wait_after"]
 
 
 class Redial:
     """A peer that is to stay connected: its addresses, and the task that dials them while it is not.
 
     ``dial`` tries a list of addresses once, raising `TransportError` if none answers; ``connected`` returns whether the
-    peer is connected. Waits double from ``first`` to ``most`` seconds, each shortened by a random part of up to half.
+    peer is connected, and failures go to ``logger``. Waits double from ``first`` to ``most`` seconds, each shortened by
+    a random part of up to half.
     """
 
-    __slots__ = ("_connected", "_dial", "_first", "_most", "_node_id", "_task", "_uris", "_wake")
+    __slots__ = ("_connected", "_dial", "_first", "_logger", "_most", "_node_id", "_task", "_uris", "_wake")
 
     def __init__(
         self,
@@ -32,12 +31,14 @@ class Redial:
         connected: Callable[[NodeId], bool],
         first: float,
         most: float,
+        logger: logging.Logger,
     ) -> None:
         self._dial = dial
         self._connected = connected
         self._node_id = node_id
         self._first = first
         self._most = most
+        self._logger = logger
         self._uris: list[NodeUri] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -82,7 +83,7 @@ class Redial:
             except TransportError as error:
                 failures += 1
                 delay = self.delay(failures)
-                logger.info("%s; trying again in %.1f s", error, delay)
+                self._logger.info("%s; trying again in %.1f s", error, delay)
                 await asyncio.sleep(delay)
             else:
                 if not self._connected(self._node_id):  # the connection ended before we could look
@@ -91,5 +92,10 @@ class Redial:
 
     def delay(self, failures: int) -> float:
         """Return the seconds before the next attempt: doubled per failure, capped, and randomized."""
-        longest = min(self._most, self._first * 2.0 ** (min(failures, 30) - 1))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+        return wait_after(failures, self._first, self._most)
+
+
+def wait_after(failures: int, first: float, most: float) -> float:
+    """Return how many seconds to wait after so many failures, 1 or more, in a row."""
+    longest = min(most, first * 2.0 ** (min(failures, 30) - 1))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret

@@ -1,7 +1,8 @@
-"""oddwire.transports.bolt8.redial."""
+"""oddwire.transports.redial."""
 
 import asyncio
 import itertools
+import logging
 
 import pytest
 from tests.support import waiting
@@ -9,9 +10,10 @@ from tests.support import waiting
 from oddwire.errors import TransportError
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.keys import NodeId
-from oddwire.transports.bolt8.redial import Redial
+from oddwire.transports.redial import Redial
 
 LOOPS = ["jumping"]
+LOGGER = logging.getLogger("oddwire.transports")
 PEER = NodeId("02" + "11" * 32)
 FIRST, SECOND = NodeUri(PEER, "first", 1), NodeUri(PEER, "second", 2)
 
@@ -24,7 +26,7 @@ class Line:
         self.lasts = True
         self.connected = False
         self.dialed = []
-        self.redial = Redial(PEER, self.dial, lambda _: self.connected, first, most)
+        self.redial = Redial(PEER, self.dial, lambda _: self.connected, first, most, LOGGER)
 
     async def dial(self, uris):
         self.dialed.append((asyncio.get_running_loop().time(), list(uris)))
@@ -60,7 +62,7 @@ async def until(condition):
 
 
 def test_waits_double_up_to_the_cap_and_are_cut_by_up_to_a_half():
-    redial = Redial(PEER, lambda uris: None, lambda peer: False, 1.0, 60.0)
+    redial = Redial(PEER, lambda uris: None, lambda peer: False, 1.0, 60.0, LOGGER)
     for failures, longest in ((1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 32), (7, 60), (8, 60), (1000, 60)):
         delays = [redial.delay(failures) for _ in range(300)]
         assert all(longest / 2 <= delay <= longest for delay in delays)
@@ -199,7 +201,7 @@ async def test_aclose_cancels_a_dial_and_waits_for_that():
             await asyncio.sleep(0)
             ended.append(uris)
 
-    redial = Redial(PEER, dial, lambda peer: False, 1.0, 60.0)
+    redial = Redial(PEER, dial, lambda peer: False, 1.0, 60.0, LOGGER)
     redial.start()
     await asyncio.sleep(1)
     await redial.aclose()
