@@ -11,12 +11,17 @@ from typing import Any
 
 import pytest
 
+from tests.support.lnd import ScriptedLnd
+from tests.support.lnd.node import BITS
+from tests.support.waiting import until
+
 from oddwire.node.node import Node
 from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.testing.transport_conformance import TransportConformance
 from oddwire.transports.base import Manifest, PeerInfo, Sink, Transport
 from oddwire.transports.bolt8.transport import Bolt8Transport
 from oddwire.transports.cln import ClnLimits, ClnTransport, Dropped
+from oddwire.transports.lnd import LndLimits, LndTransport
 from oddwire.transports.memory import MemoryNetwork
 
 try:
@@ -146,3 +151,38 @@ class TestCln(TransportConformance):
 
 class TestClnByNotification(TestCln):
     options: Mapping[str, Any] = {**TestCln.options, "receive": "notification"}
+
+
+class TestLnd(TransportConformance):
+    """Over two scripted LNDs that are joined; `tests/interop/lnd` has it over real ones."""
+
+    pushes_back = False
+    hangs_up_on_close = False
+    doubles: tuple[ScriptedLnd, ScriptedLnd]
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def run(self, test: Coroutine[Any, Any, None]) -> None:
+        asyncio.run(self._run(test))
+
+    async def _run(self, test: Coroutine[Any, Any, None]) -> None:
+        left, right = (ScriptedLnd(self.folder / name, name, features=BITS | {513}) for name in ("left", "right"))
+        left.overtakes = right.overtakes = True
+        async with left, right:
+            self.doubles = left, right
+            await test
+
+    async def make(self) -> tuple[Transport, Transport]:
+        limits = LndLimits(held=4_000_000)
+        left, right = (
+            LndTransport(lnd.address, lnddir=lnd.folder, network="regtest", limits=limits) for lnd in self.doubles
+        )
+        return left, right
+
+    async def connect(self, left: Transport, right: Transport) -> None:
+        await left.connect(self.doubles[1].uri)
+
+    async def _no_tasks_but(self, before: set[asyncio.Task[Any]]) -> None:
+        await until(lambda: asyncio.all_tasks() <= before)  # those of the doubles end a little later

@@ -1,6 +1,7 @@
 """Whole payloads to peers and back: the base class of transports, and the built-in ones.
 
-`bolt8` is a node of our own, `memory` joins nodes in one process, `cln` runs inside Core Lightning.
+`bolt8` is a node of our own, `memory` joins nodes in one process, `cln` runs inside Core Lightning,
+`lnd` beside LND.
 """
 
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from oddwire.transports.bolt8.limits import Bolt8Limits as Bolt8Limits
     from oddwire.transports.bolt8.transport import Bolt8Transport as Bolt8Transport
     from oddwire.transports.host import HostTransport as HostTransport
+    from oddwire.transports.lnd.limits import LndLimits as LndLimits
+    from oddwire.transports.lnd.transport import LndTransport as LndTransport
     from oddwire.transports.memory import (
         MemoryNetwork as MemoryNetwork,
         MemoryTransport as MemoryTransport,

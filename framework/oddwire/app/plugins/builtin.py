@@ -14,7 +14,7 @@ __all__ = ["Builtins"]
 
 
 class Builtins:
-    """Codecs msgpack, bolt, json and raw; transports bolt8, cln and memory, whose options are their classes'."""
+    """Codecs msgpack, bolt, json and raw; transports bolt8, cln, lnd and memory, whose options are their classes'."""
 
     name = "oddwire"
 
@@ -25,8 +25,8 @@ class Builtins:
 
     @hookimpl
     def register_transports(self) -> Mapping[str, Callable[..., Transport]]:
-        """Return the three transports."""
-        return {"bolt8": _bolt8, "cln": _cln, "memory": _memory}
+        """Return the four transports."""
+        return {"bolt8": _bolt8, "cln": _cln, "lnd": _lnd, "memory": _memory}
 
 
 # A transport is imported when one is created, without the others and the cryptography of bolt8.
@@ -42,6 +42,12 @@ def _cln(**options: Any) -> Transport:
     from oddwire.transports.cln.transport import ClnTransport
 
     return ClnTransport(**options)
+
+
+def _lnd(**options: Any) -> Transport:
+    from oddwire.transports.lnd.transport import LndTransport
+
+    return LndTransport(**options)
 
 
 def _memory(**options: Any) -> Transport:

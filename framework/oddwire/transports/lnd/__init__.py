@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from oddwire.transports.lnd.credentials import LndCredentials as LndCredentials
+    from oddwire.transports.lnd.limits import LndLimits as LndLimits
+    from oddwire.transports.lnd.transport import LndTransport as LndTransport
 else:
     from oddwire.lazy import public_names as _public_names
 

@@ -178,6 +178,10 @@ class PeerTable:
         if entry is not None:
             entry.expected = False
 
+    def doubt(self) -> None:
+        """Have a list asked for, as a peer may be gone that no event has told of yet."""
+        self.delay = 0.0
+
     # Lists --------------------------------------------------------------------------------------------
 
     def number_question(self) -> int:
