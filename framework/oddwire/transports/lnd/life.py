@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from oddwire.errors import TransportError
@@ -16,7 +17,7 @@ from oddwire.transports.lnd.limits import LndLimits
 from oddwire.transports.lnd.peer_directory import PeerDirectory
 from oddwire.transports.redial import wait_after
 
-__all__ = ["Life", "OtherNode"]
+__all__ = ["Life", "OtherNode", "end_tasks"]
 
 logger = get_logger("oddwire.transports.lnd")
 
@@ -28,6 +29,20 @@ _STATES: Final = {
     "WAITING_TO_START": "LND waits until it may start, as another one runs",
 }
 _LOOK: Final = 0.5  # seconds between two looks at LND's state
+
+
+async def end_tasks(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, wait for their end, and let go of their errors.
+
+    These hold frames, which hold calls of gRPC's, and its connection stays open as long as there are any.
+    """
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    for task in tasks:
+        with contextlib.suppress(BaseException):
+            task.result()
 
 
 class OtherNode(TransportError):
@@ -206,10 +221,4 @@ class Life:
                 raise call_failure(error, "SubscribeCustomMessages") from None
             return str(error)
         finally:
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
-                for task in tasks:
-                    if not task.cancelled():
-                        task.exception()  # retrieved: one is enough
+            await end_tasks(tasks)

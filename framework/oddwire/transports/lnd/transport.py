@@ -332,8 +332,9 @@ class LndTransport(HostTransport):
         if self._directory is not None:
             await self._directory.aclose(_CLOSED)
         if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+            from oddwire.transports.lnd.life import end_tasks
+
+            await end_tasks([self._running])
         if self._life is not None:
             await self._life.aclose()
 
