@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from oddwire.errors import TransportError
@@ -15,9 +14,10 @@ from oddwire.transports.lnd.errors import LndError, LndFailure, LndUnavailable
 from oddwire.transports.lnd.failures import call_failure, is_not_ready
 from oddwire.transports.lnd.limits import LndLimits
 from oddwire.transports.lnd.peer_directory import PeerDirectory
+from oddwire.transports.lnd.tasks import end_tasks
 from oddwire.transports.redial import wait_after
 
-__all__ = ["Life", "OtherNode", "end_tasks"]
+__all__ = ["Life", "OtherNode"]
 
 logger = get_logger("oddwire.transports.lnd")
 
@@ -28,21 +28,6 @@ _STATES: Final = {
     "UNLOCKED": "wallet unlocked, and LND is starting",
     "WAITING_TO_START": "LND waits until it may start, as another one runs",
 }
-_LOOK: Final = 0.5  # seconds between two looks at LND's state
-
-
-async def end_tasks(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, wait for their end, and let go of their errors.
-
-    These hold frames, which hold calls of gRPC's, and its connection stays open as long as there are any.
-    """
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
-    for task in tasks:
-        with contextlib.suppress(BaseException):
-            task.result()
 
 
 class OtherNode(TransportError):
@@ -171,7 +156,7 @@ class Life:
                         logger.info("%s has no peers yet: it waits for its chain", self._name)
                     return info
             self._say(f"{self._name}: {doing}")
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(self._limits.retry_first)
 
     def _recognize(self, info: Mapping[str, Any]) -> None:
         """Check that LND is the node that it was. Raises `OtherNode`."""

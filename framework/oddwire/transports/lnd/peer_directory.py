@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Final
 
-from oddwire.errors import ConnectionClosed, EncodeError
+from oddwire.errors import ConnectionClosed, PeerNotConnected
 from oddwire.exit_exceptions import must_pass
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
@@ -180,7 +180,7 @@ class PeerDirectory:
             failure = send_failure(error, peer, type_id)
         else:
             return
-        if client is self._client and not isinstance(failure, EncodeError):
+        if client is self._client and isinstance(failure, ConnectionClosed | PeerNotConnected):
             self._table.doubt()  # it may be gone, and the table does not know yet
             self._ask()
         try:

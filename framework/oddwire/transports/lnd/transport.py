@@ -23,6 +23,7 @@ from oddwire.transports.lnd.failures import call_failure
 from oddwire.transports.lnd.kept_peers import KeptPeers
 from oddwire.transports.lnd.limits import LndLimits
 from oddwire.transports.lnd.requests import read_request
+from oddwire.transports.lnd.tasks import end_tasks
 
 if TYPE_CHECKING:
     from oddwire.transports.lnd.client import LndClient
@@ -155,14 +156,12 @@ class LndTransport(HostTransport):
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait([task])
+            await end_tasks([task])
             raise
         finally:
             self._starting = None
         if self._closed or task.cancelled():
-            if not task.cancelled():
-                task.exception()  # retrieved
+            await end_tasks([task])
             raise ConnectionClosed(_CLOSED)
         result: T = task.result()
         return result
@@ -332,8 +331,6 @@ class LndTransport(HostTransport):
         if self._directory is not None:
             await self._directory.aclose(_CLOSED)
         if self._running is not None:
-            from oddwire.transports.lnd.life import end_tasks
-
             await end_tasks([self._running])
         if self._life is not None:
             await self._life.aclose()
