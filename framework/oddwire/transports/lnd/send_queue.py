@@ -16,7 +16,7 @@ from oddwire.errors import ConnectionClosed
 
 __all__ = ["SendQueue"]
 
-Send: TypeAlias = Callable[[bytes], Coroutine[Any, Any, None]]
+_Send: TypeAlias = Callable[[bytes], Coroutine[Any, Any, None]]
 
 
 class SendQueue:
@@ -24,7 +24,7 @@ class SendQueue:
 
     __slots__ = ("_closed", "_flying", "_loop", "_send", "_waiting")
 
-    def __init__(self, send: Send, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, send: _Send, loop: asyncio.AbstractEventLoop) -> None:
         self._send = send
         self._loop = loop
         self._flying: asyncio.Task[None] | None = None
