@@ -102,7 +102,10 @@ class Life:
                 self.client = None
                 directory.end(self.reason)
                 await client.aclose()
-            logger.warning("%s: its peers are gone until it is back", self.reason)
+            if self._has_lived:
+                logger.warning("%s: its peers are gone until it is back", self.reason)
+            else:
+                self._say(self.reason)
             failures = 1 if loop.time() - since >= self._limits.retry_most else failures + 1
             await self._rest(failures)
 
