@@ -182,10 +182,15 @@ class TestLnd(TransportConformance):
     async def connect(self, left: Transport, right: Transport) -> None:
         await left.connect(self.doubles[1].uri)
 
-    # Most of its time is the doubles'; senders at once check the order, too
-    test_keeps_the_order_of_2500_messages_each_way_at_once = pytest.mark.long(
-        TransportConformance.test_keeps_the_order_of_2500_messages_each_way_at_once
-    )
+    # Most of their time is the doubles'; senders at once check the order, too
+
+    @pytest.mark.long
+    def test_keeps_the_order_of_2500_messages_each_way_at_once(self) -> None:
+        super().test_keeps_the_order_of_2500_messages_each_way_at_once()
+
+    @pytest.mark.long
+    def test_what_is_sent_without_waiting_keeps_its_place(self) -> None:
+        super().test_what_is_sent_without_waiting_keeps_its_place()
 
     async def _no_tasks_but(self, before: set[asyncio.Task[Any]]) -> None:
         """The doubles' tasks end a little later, and gRPC's server takes another one for its next call."""

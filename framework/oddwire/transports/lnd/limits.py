@@ -32,7 +32,7 @@ class LndLimits(FrozenRecord, kw_only=True):
         """Check the ranges."""
         for name in ("held", "held_total"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name} should be a number of bytes, 0 or more, not {value!r}")
         for name in ("retry_first", "retry_most", "redial_first", "redial_most", "linger"):
             value = getattr(self, name)

@@ -367,6 +367,25 @@ async def test_closed_while_lnd_is_lost(lnd, opened, log):
     assert kinds(sink) == ["Connected", "Disconnected"]
 
 
+async def test_closing_goes_on_when_who_waits_for_it_is_cancelled(lnd, opened):
+    lnd.add_peer(PEER)
+    transport, sink = await opened(lnd)
+    gate = asyncio.Event()
+    lnd.script("SendCustomMessage", gate)
+    sending = asyncio.create_task(transport.send(PEER, HELLO))
+    await until(lambda: lnd.count("SendCustomMessage"))
+    async with nothing_left_of_ours():
+        closing = asyncio.create_task(transport.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        gate.set()
+        await sending
+        await transport.aclose()
+    assert kinds(sink) == ["Connected", "Disconnected"]
+
+
 async def test_closed_accepted_messages_go_out(lnd, opened):
     lnd.add_peer(PEER)
     transport, sink = await opened(lnd)
