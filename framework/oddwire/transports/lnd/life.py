@@ -184,13 +184,16 @@ class Life:
         """Tell peers and messages until LND is lost; return why. Raises `TransportError` as `run` does."""
         loop = asyncio.get_running_loop()
         tasks: list[asyncio.Task[None]] = []
+        doing = "SubscribeCustomMessages"
         try:
             messages, events = client.custom_messages(), client.peer_events()
             tasks.append(loop.create_task(directory.read_messages(messages)))
             tasks.append(loop.create_task(directory.read_events(events)))
-            # An answer to a later call: by then the subscriptions are in force
-            self._recognize(await client.call("GetInfo"))
+            doing = "GetInfo"  # a call's answer: by then the subscriptions are in force
+            self._recognize(await client.call(doing))
+            doing = "ListPeers"
             await directory.begin(client)
+            doing = "SubscribeCustomMessages"
             if not any(task.done() for task in tasks):
                 self._up.set()
                 if self._has_lived:
@@ -205,8 +208,9 @@ class Life:
         except LndUnavailable as error:
             return error.reason
         except LndFailure as error:
+            failure = call_failure(error, doing)
             if not self._has_lived and not (isinstance(error, LndError) and is_not_ready(error)):
-                raise call_failure(error, "SubscribeCustomMessages") from None
-            return str(error)
+                raise failure from None
+            return f"{self._name}: {failure}"
         finally:
             await end_tasks(tasks)

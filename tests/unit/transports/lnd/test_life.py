@@ -123,8 +123,20 @@ async def test_a_macaroon_that_permits_too_little(lnd, make, connect):
 
 async def test_a_macaroon_whose_list_lnd_does_not_accept(lnd, make):
     lnd.script("ListPeers", Refusal(2, "permission denied"))
-    with pytest.raises(TransportError, match="does not permit"):
+    with pytest.raises(TransportError, match="does not permit ListPeers; this line makes one"):
         await make(lnd).open(Manifest(), RecordingSink())
+
+
+async def test_what_lnd_does_not_permit_any_more_is_waited_for(lnd, opened, log):
+    lnd.add_peer(PEER)
+    _, sink = await opened(lnd)
+    await lnd.kill()
+    lnd.add_peer(PEER)
+    lnd.script("ListPeers", Refusal(2, "permission denied"))
+    await lnd.start()
+    await sink.until(lambda sink: len(sink.connected) == 2)
+    assert "the macaroon does not permit ListPeers" in log.text
+    assert sink.stopped == []
 
 
 @pytest.mark.parametrize(("macaroon", "warns"), [("oddwire", False), ("admin", True)])
