@@ -14,7 +14,7 @@ from oddwire.transports.lnd.errors import LndError, LndFailure, LndUnavailable
 from oddwire.transports.lnd.failures import call_failure, is_not_ready
 from oddwire.transports.lnd.limits import LndLimits
 from oddwire.transports.lnd.peer_directory import PeerDirectory
-from oddwire.transports.lnd.tasks import end_tasks
+from oddwire.transports.lnd.tasks import end_tasks, let_go
 from oddwire.transports.redial import wait_after
 
 __all__ = ["Life", "OtherNode"]
@@ -79,9 +79,10 @@ class Life:
         try:
             async with deadline:
                 return await self._reach()
-        except TimeoutError:
+        except TimeoutError as error:
             if not deadline.expired():
                 raise
+            let_go(error)
             text = f"{self._name} was waited for in vain for {self._start_timeout:g} s: {self._said or self.reason}"
             raise TransportError(text) from None
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["end_tasks"]
+__all__ = ["end_tasks", "let_go"]
+
+
+def let_go(error: BaseException | None) -> None:
+    """Drop what the frames of an error, and of those that led to it, hold, but for frames that still run."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 async def end_tasks(tasks: Sequence[asyncio.Task[Any]]) -> None:
@@ -20,5 +29,7 @@ async def end_tasks(tasks: Sequence[asyncio.Task[Any]]) -> None:
     if tasks:
         await asyncio.wait(tasks)
     for task in tasks:
-        with contextlib.suppress(BaseException):
+        try:
             task.result()
+        except BaseException as error:
+            let_go(error)

@@ -141,9 +141,7 @@ class LndTransport(HostTransport):
             inbound = InboundQueue(sink, self.limits, self._dropped)
             directory = self._directory = PeerDirectory(inbound, manifest.type_ids, kept.changed)
             self._queues = directory.send_queues
-            opened = asyncio.get_running_loop().create_future()
-            self._running = asyncio.create_task(self._run(self._life, directory, opened), name="LND")
-            await self._unless_closed(_result(opened))
+            await self._unless_closed(self._begin(self._life, directory))
         except BaseException:
             await self.aclose()
             raise
@@ -155,16 +153,26 @@ class LndTransport(HostTransport):
         task = self._starting = asyncio.create_task(work)
         try:
             await asyncio.wait([task])
+            if self._closed or task.cancelled():
+                await end_tasks([task])
+                raise ConnectionClosed(_CLOSED)
+            result: T = task.result()
+            return result
         except asyncio.CancelledError:
             await end_tasks([task])
             raise
         finally:
             self._starting = None
-        if self._closed or task.cancelled():
-            await end_tasks([task])
-            raise ConnectionClosed(_CLOSED)
-        result: T = task.result()
-        return result
+            del task  # its error's traceback holds this frame
+
+    async def _begin(self, life: Life, directory: PeerDirectory) -> None:
+        """Begin to live beside LND; return once its peers are told. Raises `TransportError`."""
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running = asyncio.create_task(self._run(life, directory, opened), name="LND")
+        try:
+            await opened
+        finally:
+            del opened  # its error's traceback holds this frame
 
     async def _run(self, life: Life, directory: PeerDirectory, opened: asyncio.Future[None]) -> None:
         """Live beside LND; say so in ``opened``, or why not."""
@@ -175,18 +183,20 @@ class LndTransport(HostTransport):
 
         try:
             await life.run(directory, open_now)
+        except TransportError as error:
+            self._end(opened, error)
         except Exception as error:
-            failure = error if isinstance(error, TransportError) else None
-            if failure is None:
-                logger.exception("the connection to LND ends by a mistake of oddwire's")
-                failure = TransportError(f"a mistake of oddwire's: {spelled(error)}")
-            if not opened.done():
-                opened.set_exception(failure)
-            elif self._sink is not None and not self._closed:
-                self._stop_host(self._sink, str(failure))
+            logger.exception("the connection to LND ends by a mistake of oddwire's")
+            self._end(opened, TransportError(f"a mistake of oddwire's: {spelled(error)}"))
         finally:
             if not opened.done():
                 opened.cancel()
+
+    def _end(self, opened: asyncio.Future[None], error: TransportError) -> None:
+        if not opened.done():
+            opened.set_exception(error)
+        elif self._sink is not None and not self._closed:
+            self._stop_host(self._sink, str(error))
 
     def _stop_host(self, sink: Sink, reason: str) -> None:
         logger.error("%s", reason)
@@ -334,10 +344,6 @@ class LndTransport(HostTransport):
             await end_tasks([self._running])
         if self._life is not None:
             await self._life.aclose()
-
-
-async def _result(future: asyncio.Future[T]) -> T:
-    return await future
 
 
 def _check_uri(uri: str | NodeUri) -> NodeUri:
