@@ -152,6 +152,8 @@ class Application:
         self._closing: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._failed = False  # to start
+        self.host_stopped: str | None = None
+        """Why the host node had the application stop, in words; None if it did not."""
         self.on_refusal: Callable[[BaseException], object] = lambda _: None
         """Called with the error of a failed start, before the host node is notified: that may end the process."""
 

@@ -18,6 +18,7 @@ from oddwire.errors import DefinitionError, OddwireError
 from oddwire.exit_exceptions import spelled
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import PrivateKey
+from oddwire.transports.base import Transport
 from oddwire.transports.bolt8.limits import Bolt8Limits
 from oddwire.transports.bolt8.transport import Bolt8Transport
 
@@ -47,7 +48,7 @@ def make_transport(
 def make_app(
     printer: Printer,
     *extensions: object,
-    transport: Bolt8Transport,
+    transport: Transport,
     plugins: PluginManager | None = None,
     options: Mapping[str, Any] | None = None,
     store: Path | str | None = None,

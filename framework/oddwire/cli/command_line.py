@@ -13,6 +13,7 @@ import typer
 
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import no_extension
+from oddwire.cli.plain_values import Command
 from oddwire.cli.standard_streams import ready_streams
 from oddwire.cli.variables import source_of
 from oddwire.printable import indented, printable
@@ -23,12 +24,13 @@ _UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of writing that are not bugs."""
 
 
-def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a typer program, and exit. ``arguments`` are by default those of the command line."""
+def run_program(program: typer.Typer | Command, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a typer program, or a command made of one, and exit. ``arguments`` are by default the command line's."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     ready_streams(stdout="--json" not in given)
     try:
-        code = typer.main.get_command(program).main(given, prog_name=printable(name), standalone_mode=False)
+        command = typer.main.get_command(program) if isinstance(program, typer.Typer) else program
+        code = command.main(given, prog_name=printable(name), standalone_mode=False)
     except typer.Abort:
         sys.exit(130)
     except Exception as error:

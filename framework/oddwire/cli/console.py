@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from oddwire.app import RpcMethod
+from oddwire.app import RpcMethod, hookimpl
 from oddwire.app.declarations.jsonable import to_plain
 from oddwire.app.declarations.rpc import bind_parameters
 from oddwire.app.dispatch.error_peers import with_peer
@@ -31,7 +31,7 @@ from oddwire.transports.base import PROGRESS
 if TYPE_CHECKING:
     from oddwire.app import Application
 
-__all__ = ["Console"]
+__all__ = ["Console", "ConsoleWhenConnected"]
 
 _CHUNK = 1 << 16
 _GLANCE = 0.5  # seconds
@@ -198,3 +198,27 @@ def _stdin() -> int | None:
     except (AttributeError, OSError, ValueError):
         return None
     return descriptor
+
+
+class ConsoleWhenConnected:
+    """Starts the console with the first peer, as earlier lines might reach nobody, and after a moment at the latest.
+
+    Some methods need no peer, or one that connects later: a reliable message waits for it in the store.
+    """
+
+    name = "oddwire.cli.console"
+
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
+        self._started = False
+
+    @hookimpl
+    def peer_connected(self, app: Application) -> None:
+        """Start with the first peer."""
+        self.start(app)
+
+    def start(self, app: Application) -> None:
+        """Start the console, unless it was started."""
+        if not self._started:
+            self._started = True
+            Console(app, self._printer).start()

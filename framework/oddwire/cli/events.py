@@ -42,6 +42,9 @@ class Event(event_values.Event):
 
         peer = "" if self.peer is None else short_id(self.peer)
         match self.event:
+            case "ready":
+                beside = f"beside the node at {printable(self.address or '')}"
+                return f"{paint('green', 'ready')}         {paint('bold', str(self.node_id))}  {beside}"
             case "listening":
                 return f"{paint('green', 'listening')}     {paint('bold', printable(self.uri or ''))}"
             case "connected":

@@ -37,35 +37,49 @@ def load_key(data_dir: Path) -> PrivateKey:
     the same key. Raises `CommandFailure` with what is wrong, and a remedy.
     """
     path = data_dir / KEY_FILE
-    try:
+    with _explained(data_dir):
         make_folder(data_dir)
         if not os.path.lexists(path):
             make_once(path, ephemeral_key().to_bytes().hex().encode() + b"\n")
         return _read(path)
+
+
+@contextlib.contextmanager
+def sole_use(data_dir: Path, *, has_key: bool = True) -> Iterator[None]:
+    """Context manager: a lock, so that no other process runs a program with this directory, and the key of `load_key`.
+
+    Of two nodes with one key, a peer is connected to one at a time. The lock ends with the process, however that ends.
+    Without ``has_key`` the directory may have no key, and is created if it is missing. Raises `CommandFailure` if
+    another process has it, or if it is no folder of ours.
+    """
+    with contextlib.ExitStack() as stack:
+        with _explained(data_dir):
+            if not has_key:
+                make_folder(data_dir)
+            handles = [os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+            stack.callback(os.close, handles[0])
+            if has_key:
+                handles.append(open_private(data_dir / KEY_FILE, os.O_RDONLY))
+                stack.callback(os.close, handles[1])
+        try:
+            for handle in handles:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = f"data directory {data_dir} is in use by another node; stop that, or choose another --data-dir"
+            raise CommandFailure(text) from None
+        yield
+
+
+@contextlib.contextmanager
+def _explained(data_dir: Path) -> Iterator[None]:
+    """Context manager: an error of the system about the directory is a `CommandFailure`."""
+    try:
+        yield
     except FileExistsError:
         raise CommandFailure(f"data directory {data_dir} should be a folder; it is a file") from None
     except OSError as error:
         where = "" if error.filename in (None, str(data_dir)) else f": {error.filename}"
         raise CommandFailure(f"data directory {data_dir}: {error.strerror}{where}") from error
-
-
-@contextlib.contextmanager
-def sole_use(data_dir: Path) -> Iterator[None]:
-    """Context manager: a lock, so that no other process runs a node with the key of `load_key`.
-
-    Of two nodes with one key, a peer is connected to one at a time. The lock ends with the process, however that ends.
-    Raises `CommandFailure` if another process has it.
-    """
-    handle = open_private(data_dir / KEY_FILE, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = f"data directory {data_dir} is in use by another node; stop that, or choose another --data-dir"
-            raise CommandFailure(text) from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _read(path: Path) -> PrivateKey:

@@ -1,4 +1,4 @@
-"""`oddwire run`: extensions on an embedded node of their own; and what `Extension.run` does."""
+"""`oddwire run`: extensions on an embedded node of their own, or beside LND; and what `Extension.run` does."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from warnings import WarningMessage
 
 import typer
+from typer.main import get_command
 
-from oddwire.app import Application, Extension, PluginManager, hookimpl
+from oddwire.app import Application, Extension, PluginManager
 from oddwire.app.program_socket import RunSocket
 from oddwire.app.programs.claims import program_number
 from oddwire.cli.applications import call_when_broken, loading, make_app, make_transport, start
 from oddwire.cli.command_line import run_program
 from oddwire.cli.config_file import EXTENSIONS
-from oddwire.cli.console import Console
+from oddwire.cli.console import Console, ConsoleWhenConnected
 from oddwire.cli.descriptors import fit_limits
 from oddwire.cli.environment import prepare
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import USAGE, CommandFailure, no_extension
 from oddwire.cli.extension_options import own_options, read_extras
 from oddwire.cli.keyfile import sole_use
+from oddwire.cli.lnd_options import LndOptions, lnd_network
 from oddwire.cli.reload_link import ReloadLink, reload_link
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.run_arguments import RunCommand, caught_warnings
+from oddwire.cli.run_options import Program, RunOptions
 from oddwire.cli.running import execute
-from oddwire.cli.settings import Settings, show_settings
+from oddwire.cli.settings import Settings, is_given, show_settings
 from oddwire.cli.shared_options import (
     Config,
     Connect,
@@ -41,14 +42,18 @@ from oddwire.cli.shared_options import (
     DataDir,
     Json,
     Listen,
+    Lnd,
+    LndDir,
     LogFormat,
     LogLines,
+    Macaroon,
     Metrics,
     Network,
     Proxy,
     Reload,
     ReloadDir,
     ShowConfig,
+    TlsCert,
     Uvloop,
     Verbose,
 )
@@ -57,11 +62,13 @@ from oddwire.cli.standard_streams import command_stdout
 from oddwire.errors import ExtensionError
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.proto.keys import PrivateKey
+from oddwire.transports.base import Transport
 from oddwire.transports.bolt8.limits import Bolt8Limits
 from oddwire.transports.bolt8.transport import Bolt8Transport
 
 if TYPE_CHECKING:
     from oddwire.app.insight.endpoint import MetricsEndpoint
+    from oddwire.cli.beside_lnd import BesideLnd
 
 __all__ = ["STORE_FILE", "program", "run_extension"]
 
@@ -71,56 +78,6 @@ STORE_FILE = "oddwire.sqlite3"
 """The name of the store in the node's directory."""
 
 _MOMENT: Final = 1.0  # max seconds that typed lines wait for the first peer of --connect
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _RunOptions:
-    listen: Sequence[str]
-    connect: Sequence[str]
-    data_dir: Path | None
-    network: str
-    proxy: str | None
-    connect_timeout: float | None
-    settings: Settings
-    show_config: bool
-    reload: bool
-    reload_dir: Sequence[str]
-    metrics: str | None
-    log_format: LogLines
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Program:
-    """What to run: one extension, or those named in the arguments, which also have their options."""
-
-    extension: Extension | None = None
-    arguments: Sequence[str]
-    own: Collection[str]
-    warnings: Sequence[WarningMessage] = ()
-    """Warnings of extensions that were loaded before."""
-
-
-class _WhenConnected:
-    """Starts the console with the first peer, as earlier lines might reach nobody, and after a moment at the latest.
-
-    Some methods need no peer, or one that connects later: a reliable message waits for it in the store.
-    """
-
-    name = "oddwire.cli.console"
-
-    def __init__(self, printer: Printer) -> None:
-        self._printer = printer
-        self._started = False
-
-    @hookimpl
-    def peer_connected(self, app: Application) -> None:
-        self.start(app)
-
-    def start(self, app: Application) -> None:
-        """Start the console, unless it was started."""
-        if not self._started:
-            self._started = True
-            Console(app, self._printer).start()
 
 
 @program.command("run", cls=RunCommand)
@@ -142,6 +99,10 @@ def _command(
     network: Network = DEFAULT_NETWORK,
     proxy: Proxy = None,
     connect_timeout: ConnectTimeout = None,
+    lnd: Lnd = None,
+    tlscert: TlsCert = None,
+    macaroon: Macaroon = None,
+    lnddir: LndDir = None,
     json: Json = False,
     metrics: Metrics = None,
     log_format: LogFormat = LogLines.text,
@@ -152,17 +113,25 @@ def _command(
     reload: Reload = False,
     reload_dir: ReloadDir = None,
 ) -> None:
-    """Run extensions on a Lightning node of their own.
+    """Run extensions on a Lightning node of their own, or beside LND.
 
     It ends with Ctrl-C.
     """
-    options = _RunOptions(
+    options = RunOptions(
         listen=listen or (),
         connect=connect or (),
         data_dir=data_dir,
         network=network,
         proxy=proxy,
         connect_timeout=connect_timeout,
+        lnd=LndOptions(
+            address=lnd,
+            tlscert=tlscert,
+            macaroon=macaroon,
+            lnddir=lnddir,
+            network=network,
+            chosen=is_given(context, "network"),
+        ),
         settings=Settings(context, os.environ),
         show_config=show_config,
         reload=reload,
@@ -170,8 +139,10 @@ def _command(
         metrics=metrics,
         log_format=log_format,
     )
-    program = _Program(
-        arguments=_with_extensions(extensions or [], options.settings),
+    alone = context.obj if isinstance(context.obj, Extension) else None
+    program = Program(
+        extension=alone,
+        arguments=_with_extensions(extensions or [], options.settings) if alone is None else context.args,
         own=own_options(context.command.params),
         warnings=caught_warnings(context),
     )
@@ -184,54 +155,16 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
     ``argv`` are the arguments after the program's name, by default those of the command line.
     """
     prepare()
-    typed = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-
-    def alone(
-        context: typer.Context,
-        listen: Listen = None,
-        connect: Connect = None,
-        data_dir: DataDir = None,
-        network: Network = DEFAULT_NETWORK,
-        proxy: Proxy = None,
-        connect_timeout: ConnectTimeout = None,
-        json: Json = False,
-        metrics: Metrics = None,
-        log_format: LogFormat = LogLines.text,
-        verbose: Verbose = False,
-        uvloop: Uvloop = False,
-        config: Config = None,
-        show_config: ShowConfig = False,
-        reload: Reload = False,
-        reload_dir: ReloadDir = None,
-    ) -> None:
-        options = _RunOptions(
-            listen=listen or (),
-            connect=connect or (),
-            data_dir=data_dir,
-            network=network,
-            proxy=proxy,
-            connect_timeout=connect_timeout,
-            settings=Settings(context, os.environ),
-            show_config=show_config,
-            reload=reload,
-            reload_dir=reload_dir or (),
-            metrics=metrics,
-            log_format=log_format,
-        )
-        program = _Program(
-            extension=extension,
-            arguments=context.args,
-            own=own_options(context.command.params),
-            warnings=caught_warnings(context),
-        )
-        raise typer.Exit(_run(program, options, json, verbose, uvloop))
-
-    alone.__doc__ = f"Run {extension.name} {extension.version} on a Lightning node of its own, until Ctrl-C."
-    typed.command(cls=RunCommand, context_settings={"allow_extra_args": True, "obj": extension})(alone)
-    run_program(typed, Path(sys.argv[0]).name, argv)
+    command: Any = get_command(program)
+    command.params = [each for each in command.params if each.name != EXTENSIONS]
+    command.help = (
+        f"Run {extension.name} {extension.version} on a Lightning node of its own, or beside LND, until Ctrl-C."
+    )
+    command.context_settings = {"allow_extra_args": True, "obj": extension}
+    run_program(command, Path(sys.argv[0]).name, argv)
 
 
-def _run(program: _Program, options: _RunOptions, as_json: bool, verbose: bool, uvloop: bool) -> int:
+def _run(program: Program, options: RunOptions, as_json: bool, verbose: bool, uvloop: bool) -> int:
     if options.reload and not options.show_config:
         return _supervised(program, options)
     printer = Printer(as_json, stdout=command_stdout(as_json))
@@ -240,7 +173,7 @@ def _run(program: _Program, options: _RunOptions, as_json: bool, verbose: bool, 
     return execute(lambda: _serve(program, options, printer), printer, uvloop=uvloop)
 
 
-def _supervised(program: _Program, options: _RunOptions) -> int:
+def _supervised(program: Program, options: RunOptions) -> int:
     from oddwire.cli.reload import own_command, supervise, watched_folders  # only authors reload
 
     printer = Printer()
@@ -270,14 +203,14 @@ def _with_extensions(arguments: Sequence[str], settings: Settings) -> list[str]:
     return [*arguments]
 
 
-async def _serve(program: _Program, options: _RunOptions, printer: Printer) -> int:
+async def _serve(program: Program, options: RunOptions, printer: Printer) -> int:
     try:
         return await _try_to_serve(program, options, printer)
     except CommandFailure as failure:
         raise CommandFailure(options.settings.explain(str(failure)), failure.code) from failure
 
 
-async def _try_to_serve(program: _Program, options: _RunOptions, printer: Printer) -> int:
+async def _try_to_serve(program: Program, options: RunOptions, printer: Printer) -> int:
     if program.extension is None and not any(not each.startswith("-") for each in program.arguments[:1]):
         raise CommandFailure(no_extension("run"), USAGE)
     if options.show_config:
@@ -285,7 +218,23 @@ async def _try_to_serve(program: _Program, options: _RunOptions, printer: Printe
         show_settings(options.settings, printer)
         return 0
     link = reload_link()
-    transport = make_transport(
+    options.lnd.check(listen=options.listen, proxy=options.proxy, connect_timeout=options.connect_timeout)
+    transport = None if options.lnd.is_wanted else _own_node(options, link)
+    alone = (
+        contextlib.nullcontext()
+        if options.data_dir is None
+        else sole_use(options.data_dir, has_key=transport is not None)
+    )
+    with alone:
+        if transport is None:
+            await _serve_beside(program, options, printer, link)
+        else:
+            await _serve_on(transport, program, options, printer, link)
+    return 0
+
+
+def _own_node(options: RunOptions, link: ReloadLink | None) -> Bolt8Transport:
+    return make_transport(
         data_dir=options.data_dir,
         key=PrivateKey(bytes.fromhex(link.key)) if link is not None and link.key else None,
         listen=options.listen if link is None else link.addresses(options.listen),
@@ -294,15 +243,15 @@ async def _try_to_serve(program: _Program, options: _RunOptions, printer: Printe
         proxy=options.proxy,
         limits=fit_limits(Bolt8Limits(connect_timeout=options.connect_timeout)),
     )
-    with contextlib.nullcontext() if options.data_dir is None else sole_use(options.data_dir):
-        await _serve_on(transport, program, options, printer, link)
-    return 0
 
 
-def _load(program: _Program, options: _RunOptions, printer: Printer) -> tuple[PluginManager, dict[str, Any]]:
-    """Load the extensions. Return them, and the values of their options from wherever they are said."""
+def _load(
+    program: Program, options: RunOptions, printer: Printer, first: Sequence[object] = ()
+) -> tuple[PluginManager, dict[str, Any]]:
+    """Load the extensions, behind ``first``. Return them, and the values of their options from wherever they are."""
     plugins = PluginManager()
-    plugins.register(Reporter(printer))
+    for plugin in (Reporter(printer), *first):
+        plugins.register(plugin)
     if options.metrics is not None:
         plugins.register(_endpoint(options.metrics))
     with loading(printer):
@@ -317,18 +266,37 @@ def _load(program: _Program, options: _RunOptions, printer: Printer) -> tuple[Pl
     return plugins, given
 
 
+async def _serve_beside(program: Program, options: RunOptions, printer: Printer, link: ReloadLink | None) -> None:
+    """Run beside LND. What is wrong before LND has answered is a wrong use: it is waited for, but for such errors."""
+    from oddwire.cli.beside_lnd import BesideLnd  # for who has LND alone
+
+    store = None if options.data_dir is None else (options.data_dir / STORE_FILE).resolve()
+    network = lnd_network(options.lnd.network) if options.lnd.names_network else None
+    beside = BesideLnd(options.lnd.place, store=store, network=network)
+    try:
+        await _serve_on(options.lnd.transport(options.connect), program, options, printer, link, beside)
+    except CommandFailure as failure:
+        raise failure if beside.reached else CommandFailure(str(failure), USAGE) from failure
+
+
 async def _serve_on(
-    transport: Bolt8Transport, program: _Program, options: _RunOptions, printer: Printer, link: ReloadLink | None
+    transport: Transport,
+    program: Program,
+    options: RunOptions,
+    printer: Printer,
+    link: ReloadLink | None,
+    beside: BesideLnd | None = None,
 ) -> None:
-    waiting = [_WhenConnected(printer)] if options.connect else []
-    plugins, given = _load(program, options, printer)
+    waiting = [ConsoleWhenConnected(printer)] if options.connect else []
+    plugins, given = _load(program, options, printer, [] if beside is None else [beside])
     plugins.register(RunSocket(options.data_dir))
     # A node without a directory has a new key each time, so its store need not outlive the process
     store: str | Path = ":memory:"
     number = None
     if options.data_dir is not None:
         store = options.data_dir / STORE_FILE
-        number = program_number(str(transport.node_id), store.resolve())
+        if beside is None:  # else it is known when LND answers
+            number = program_number(str(transport.node_id), store.resolve())
     app = make_app(printer, *waiting, transport=transport, plugins=plugins, options=given, store=store, program=number)
     call_when_broken(printer, app.stop)
     await start(app)
@@ -336,14 +304,18 @@ async def _serve_on(
     if link is not None:
         link.tell(options.listen, app.uris)
         link.end_with_it(app.stop)
-    if not options.listen and not options.connect:
+    if beside is None and not options.listen and not options.connect:
         printer.remark("neither --listen nor --connect: no peer is reached but those that an extension dials")
+    if beside is not None and options.data_dir is None and app.resources.in_use:
+        printer.remark("without --data-dir what extensions keep is lost at the end, though peers know the node again")
     for console in waiting:
         asyncio.get_running_loop().call_later(_MOMENT, console.start, app)
     if not waiting:
         Console(app, printer).start()
-    asyncio.get_running_loop().call_soon(_announce, app, printer)
+    asyncio.get_running_loop().call_soon(_announce, app, printer, None if beside is None else options.lnd.place)
     await app.run_until_stopped(signals=False)
+    if app.host_stopped is not None:
+        raise CommandFailure(app.host_stopped)
 
 
 def _endpoint(address: str) -> MetricsEndpoint:
@@ -356,6 +328,8 @@ def _endpoint(address: str) -> MetricsEndpoint:
         raise CommandFailure(f"--metrics: {error}", USAGE) from None
 
 
-def _announce(app: Application, printer: Printer) -> None:
+def _announce(app: Application, printer: Printer, host: str | None) -> None:
     for uri in app.uris:
         printer.event(Event(event="listening", uri=uri))
+    if host is not None:
+        printer.event(Event(event="ready", address=host, node_id=app.node_id))

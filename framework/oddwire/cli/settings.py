@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import typer
@@ -15,10 +16,11 @@ from oddwire.app.declarations.options import Setting
 from oddwire.cli.config_file import EXTENSIONS, ConfigFile, config_of
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import USAGE, CommandFailure
+from oddwire.cli.lnd_options import is_macaroon
 from oddwire.cli.variables import PREFIX, long_name, variable
 from oddwire.printable import printable
 
-__all__ = ["InForce", "Settings", "show_settings"]
+__all__ = ["InForce", "Settings", "is_given", "show_settings"]
 
 _SECRET: Final = re.compile(r"(^|-)(password|passphrase|secret|token|rune|macaroon|key|seed)(-|$)")
 _LOGIN: Final = re.compile(r"(?<=://)[^/@\s]*(?=@)")
@@ -45,6 +47,8 @@ class InForce(NamedTuple):
     @property
     def shown(self) -> Any:
         """The value, without what is secret in it."""
+        if isinstance(self.value, Path):  # a secret's file is none
+            return _HIDDEN if is_macaroon(str(self.value)) else str(self.value)
         if self.value is not None and _SECRET.search(self.option):
             return _HIDDEN
         if isinstance(self.value, list | tuple):
@@ -54,6 +58,11 @@ class InForce(NamedTuple):
 
 def _without_login(value: Any) -> Any:
     return value if value is None or isinstance(value, int | float) else _LOGIN.sub(_HIDDEN, str(value))
+
+
+def is_given(context: typer.Context, parameter: str) -> bool:
+    """Return whether a parameter's value is anybody's choice, and not its default."""
+    return getattr(context.get_parameter_source(parameter), "name", "DEFAULT") in _SOURCES
 
 
 class Settings:

@@ -18,8 +18,11 @@ __all__ = [
     "Extensions",
     "Json",
     "Listen",
+    "Lnd",
+    "LndDir",
     "LogFormat",
     "LogLines",
+    "Macaroon",
     "Metrics",
     "Network",
     "NodesNetwork",
@@ -28,6 +31,7 @@ __all__ = [
     "ReloadDir",
     "ShowConfig",
     "Timeout",
+    "TlsCert",
     "Uvloop",
     "Verbose",
 ]
@@ -63,6 +67,22 @@ ConnectTimeout = Annotated[
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Keep the node's key and store here. Without it, both are new."),
+]
+Lnd = Annotated[
+    str | None,
+    typer.Option("--lnd", metavar="HOST:PORT", help="Run beside the LND whose gRPC is here, not on a node of its own."),
+]
+TlsCert = Annotated[
+    Path | None, typer.Option("--tlscert", metavar="FILE", help="LND's certificate; by default tls.cert in --lnddir.")
+]
+Macaroon = Annotated[
+    Path | None,
+    typer.Option(
+        "--macaroon", metavar="FILE", help="What 'oddwire lnd macaroon' bakes; by default admin.macaroon in --lnddir."
+    ),
+]
+LndDir = Annotated[
+    Path | None, typer.Option("--lnddir", metavar="DIR", help="LND's folder, for what these options do not say.")
 ]
 _NETWORKS: Final = "bitcoin, testnet, testnet4, signet or regtest"
 Network = Annotated[str, typer.Option("--network", metavar="NETWORK", help=f"Announced to peers: {_NETWORKS}.")]

@@ -220,6 +220,7 @@ class Dispatcher:
     def host_stopping(self, reason: str) -> None:
         """Stop the application, because its host ends or asks for it."""
         logger.info("stopping: %s", reason)
+        self.core.app.host_stopped = reason
         self.core.app.stop()
 
     def _queue_over(self, queue: PeerQueue) -> None:

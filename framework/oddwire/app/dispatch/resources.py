@@ -116,6 +116,11 @@ class Resources:
         """
         await self.delivery().renew()
 
+    @property
+    def in_use(self) -> bool:
+        """Whether extensions keep anything in the store yet, or take reliable messages."""
+        return self._delivery is not None
+
     def start(self, start_delivery: Callable[[Delivery], object], core: Core | None = None) -> None:
         """Call ``start_delivery`` with the reliable delivery, now or once it is created."""
         self._core = core

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "EventKind"]
 
-EventKind = Literal["listening", "connected", "disconnected", "received", "sent", "delivered", "result", "error"]
+EventKind = Literal[
+    "ready", "listening", "connected", "disconnected", "received", "sent", "delivered", "result", "error"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One event. ``time`` is seconds since 1970; ``latency`` is in seconds; ``text`` is a reason or an error.
 
+    ``node_id`` is that of our own node, in ``ready``, and ``address`` then where the host node is.
     ``schema`` is the dotted name of the message's class, ``chat.Say``; None for a type that no loaded extension has.
     ``method`` is the RPC method that was called, ``value`` its result in JSON types; ``code`` and ``data`` are those of
     its JSON-RPC error, None for what is none.
@@ -31,6 +34,7 @@ class Event:
     uri: str | None = None
     peer: NodeId | None = None
     address: str | None = None
+    node_id: NodeId | None = None
     type_id: int | None = None
     schema: str | None = None
     message: Message | None = None
@@ -50,6 +54,7 @@ class Event:
             "uri": self.uri,
             "peer": None if self.peer is None else str(self.peer),
             "address": self.address,
+            "node_id": None if self.node_id is None else str(self.node_id),
             "type": self.type_id,
             "schema": self.schema,
             "message": None if self.message is None else _fields(self.message),
