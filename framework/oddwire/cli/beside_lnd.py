@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from oddwire.app.hookspecs import hookimpl
 from oddwire.app.programs.claims import program_number
-from oddwire.cli.lnd_options import NETWORKS
 from oddwire.errors import ExtensionError
 from oddwire.printable import printable
+from oddwire.transports.lnd.credentials import NETWORKS
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
@@ -29,7 +29,7 @@ class BesideLnd:
     def __init__(self, place: str, *, store: Path | None, network: str | None) -> None:
         self.reached = False
         """Whether LND has answered: what goes wrong before is wrong with what the user said."""
-        self._place = place
+        self.place = place
         self._store = store
         self._network = network
 
@@ -48,4 +48,4 @@ class BesideLnd:
         if found and wanted not in found:
             network = printable(found[0])
             hint = f"--network {network} is for it" if network in NETWORKS else "it is not for this program"
-            raise ExtensionError(f"LND at {printable(self._place)} is on {network}, not {wanted}; {hint}")
+            raise ExtensionError(f"LND at {printable(self.place)} is on {network}, not {wanted}; {hint}")

@@ -28,7 +28,7 @@ GROUPS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "run": Entry("run", "Run extensions on a Lightning node of their own, or beside LND."),
         "plugin": Entry("plugin", "Write a plugin file for lightningd: these extensions in one process."),
         "node": Entry("node", "Run a node for plugins: lightningd's interfaces, without bitcoind."),
-        "lnd": Entry("lnd", "Bake the macaroon that run needs beside LND, or check one."),
+        "lnd": Entry("lnd", "Make the macaroon that run needs beside LND, or check one."),
         "call": Entry("call", "Call a method of a running program or node, and print its result."),
         "store": Entry("store", "Show what a store holds, or move it."),
     },

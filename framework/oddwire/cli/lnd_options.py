@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from oddwire.cli.exit import USAGE, CommandFailure
-from oddwire.printable import printable
 
 if TYPE_CHECKING:
     from oddwire.transports.host import HostTransport
 
-__all__ = ["DEFAULT_ADDRESS", "NETWORKS", "LndOptions", "is_macaroon", "lnd_network", "lnd_path"]
-
-NETWORKS: Final = ("mainnet", "testnet", "testnet4", "signet", "simnet", "regtest")
-"""LND's names of the networks, as its folders have them."""
-DEFAULT_ADDRESS: Final = "localhost:10009"
-"""Where LND's gRPC is unless its rpclisten says otherwise."""
+__all__ = ["LndOptions", "is_macaroon", "lnd_network"]
 
 # How a macaroon begins that is pasted in place of its file's name: version 2 and a location or an identifier
 _MACAROON: Final = re.compile(r"\s*(0201|0202)[0-9a-fA-F]{60,}\s*|\s*Ag[EI][\w+/=-]{60,}\s*")
@@ -37,22 +30,8 @@ def is_macaroon(text: str) -> bool:
 
 
 def lnd_network(name: str) -> str:
-    """Return LND's name of a network, ``mainnet`` for ``bitcoin``. Raises `CommandFailure` with the list."""
-    if name in NETWORKS:
-        return name
-    if name == "bitcoin":
-        return "mainnet"
-    close = difflib.get_close_matches(name, NETWORKS, 1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(NETWORKS)}"
-    raise CommandFailure(f"--network {printable(name)!r}: LND has no such network; {hint}", USAGE)
-
-
-def lnd_path(path: Path) -> Path:
-    """Return a whole path, with ``~`` expanded. Raises `CommandFailure` where there is no such home, or folder."""
-    try:
-        return path.expanduser().absolute()
-    except (RuntimeError, FileNotFoundError):
-        raise CommandFailure(f"{path}: there is no such folder to begin with; give a whole path", USAGE) from None
+    """Return LND's name of a network, which is ``mainnet`` for ``bitcoin``."""
+    return "mainnet" if name == "bitcoin" else name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +52,10 @@ class LndOptions:
 
     @property
     def place(self) -> str:
-        """Where LND is asked to be, for people."""
-        return self.address or DEFAULT_ADDRESS
+        """Where LND is, for people; looked up in its folder if it was not said."""
+        from oddwire.transports.lnd.credentials import LndCredentials
 
-    @property
-    def names_network(self) -> bool:
-        """Whether they say which network LND should be of: by its name, or by the folder of its default macaroon."""
-        return self.chosen or self.lnddir is not None
+        return LndCredentials(self.address, lnddir=self.lnddir, network=self.network).address
 
     def check(
         self, *, listen: Sequence[str] = (), proxy: str | None = None, connect_timeout: float | None = None
@@ -102,14 +78,6 @@ class LndOptions:
                 raise CommandFailure(f"--{name}{value} does not go with {given}: {_LND_DOES[name]}", USAGE)
         if self.address == "":
             raise CommandFailure("--lnd is empty; it should be HOST:PORT", USAGE)
-        missing = [
-            f"--{name} FILE"
-            for name, value in (("tlscert", self.tlscert), ("macaroon", self.macaroon))
-            if value is None
-        ]
-        if self.lnddir is None and missing:
-            raise CommandFailure(f"--lnd needs {' and '.join(missing)}, or --lnddir DIR, where LND has both", USAGE)
-        lnd_network(self.network)
 
     def transport(self, connect: Sequence[str] = ()) -> HostTransport:
         """Return the transport, which keeps connections to the URIs of ``connect``. Raises `CommandFailure`."""
@@ -122,11 +90,11 @@ class LndOptions:
         try:
             return LndTransport(
                 self.address,
-                tlscert=None if self.tlscert is None else lnd_path(self.tlscert),
-                macaroon=None if self.macaroon is None else lnd_path(self.macaroon),
-                lnddir=None if self.lnddir is None else lnd_path(self.lnddir),
-                network=lnd_network(self.network),
+                tlscert=self.tlscert,
+                macaroon=self.macaroon,
+                lnddir=self.lnddir,
+                network=self.network,
                 connect=connect,
             )
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # the latter without a home
             raise CommandFailure(str(error), USAGE) from error

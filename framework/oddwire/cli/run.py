@@ -271,10 +271,11 @@ async def _serve_beside(program: Program, options: RunOptions, printer: Printer,
     from oddwire.cli.beside_lnd import BesideLnd  # for who has LND alone
 
     store = None if options.data_dir is None else (options.data_dir / STORE_FILE).resolve()
-    network = lnd_network(options.lnd.network) if options.lnd.names_network else None
+    transport = options.lnd.transport(options.connect)
+    network = lnd_network(options.lnd.network) if options.lnd.chosen else None
     beside = BesideLnd(options.lnd.place, store=store, network=network)
     try:
-        await _serve_on(options.lnd.transport(options.connect), program, options, printer, link, beside)
+        await _serve_on(transport, program, options, printer, link, beside)
     except CommandFailure as failure:
         raise failure if beside.reached else CommandFailure(str(failure), USAGE) from failure
 
@@ -312,7 +313,7 @@ async def _serve_on(
         asyncio.get_running_loop().call_later(_MOMENT, console.start, app)
     if not waiting:
         Console(app, printer).start()
-    asyncio.get_running_loop().call_soon(_announce, app, printer, None if beside is None else options.lnd.place)
+    asyncio.get_running_loop().call_soon(_announce, app, printer, None if beside is None else beside.place)
     await app.run_until_stopped(signals=False)
     if app.host_stopped is not None:
         raise CommandFailure(app.host_stopped)
