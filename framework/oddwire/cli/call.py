@@ -7,7 +7,7 @@ import contextlib
 import difflib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -23,6 +23,7 @@ from oddwire.durations import duration
 from oddwire.errors import DefinitionError, NodeRefused, OddwireError, TransportError
 from oddwire.jsonrpc import JsonRpcClient
 from oddwire.jsonrpc.parameters import METHOD_NOT_FOUND
+from oddwire.jsonrpc.program_folder import stopped_process
 from oddwire.printable import printable_json
 
 __all__ = ["program", "read_parameters", "read_value"]
@@ -35,6 +36,7 @@ _TARGETS: Final = ("data_dir", "wanted", "lightning_dir", "network", "rpc_file")
 _OF_NODES: Final = ("--lightning-dir", "--network")
 _NO_RUN: Final = "; and no 'oddwire run' of yours is running"
 _MOMENT = 2.0  # seconds to wait for the list of methods
+_LOOK = 2.0  # seconds between two looks whether the program is stopped
 
 
 @program.command("call", cls=CallCommand)
@@ -99,10 +101,13 @@ def _command(
         if error.code == METHOD_NOT_FOUND and (similar := asyncio.run(_similar(path, method))):
             printer.failure(f"did you mean {similar}?")
         raise typer.Exit(FAILED) from None
+    except CommandFailure as failure:
+        printer.failure(str(failure))
+        raise typer.Exit(failure.code) from None
     except (DefinitionError, TransportError) as error:
         alone = not any(target.values())
         printer.failure(f"{error}{_elsewhere(path)}{_NO_RUN if alone and not path.exists() else ''}")
-        raise typer.Exit(USAGE) from None
+        raise typer.Exit(USAGE if isinstance(error, DefinitionError) else FAILED) from None
     except TimeoutError:
         printer.failure(f"no answer in {duration(timeout or 0.0)}")
         raise typer.Exit(FAILED) from None
@@ -112,14 +117,31 @@ def _command(
 async def _call(path: Path, method: str, parameters: Any, timeout: float | None) -> Any:  # noqa: ASYNC109 - the client's
     if not sys.stderr.isatty():
         async with JsonRpcClient(path) as client:
-            return await client.call(method, parameters, timeout=timeout)
+            return await _answer(path, client.call(method, parameters, timeout=timeout))
     from oddwire.cli.progress_bar import ProgressBar  # only people watch
 
     with ProgressBar(method) as bar:
         async with JsonRpcClient(path, on_notification=bar.notified) as client:
             with contextlib.suppress(NodeRefused):  # a node that has no such method notifies of nothing
-                await client.call("notifications", [True], timeout=timeout)
-            return await client.call(method, parameters, timeout=timeout)
+                await _answer(path, client.call("notifications", [True], timeout=timeout))
+            return await _answer(path, client.call(method, parameters, timeout=timeout))
+
+
+async def _answer(path: Path, call: Coroutine[Any, Any, Any], look: float = _LOOK) -> Any:
+    """Wait for the answer, however long that takes. Raises `CommandFailure` if the program is stopped and stays so."""
+    answer = asyncio.ensure_future(call)
+    try:
+        before: int | None = None
+        while not answer.done():
+            await asyncio.wait([answer], timeout=look)
+            stopped = None if answer.done() else stopped_process(path)
+            if stopped is not None and stopped == before:
+                text = f"process {stopped} does not answer: it is stopped, as by Ctrl-Z"
+                raise CommandFailure(f"{text}; 'kill -CONT {stopped}' has it go on", FAILED)
+            before = stopped
+        return answer.result()
+    finally:
+        answer.cancel()
 
 
 async def _similar(path: Path, method: str) -> str:

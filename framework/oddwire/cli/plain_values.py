@@ -5,6 +5,7 @@ typer validates every value, defaults too, by pydantic, which takes longer to im
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from enum import Enum
@@ -35,6 +36,18 @@ class Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, ``--help`` among them."""
         return _reading_plainly(super().get_params(ctx))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands with the whole first paragraphs of their own help, which click would cut to one line."""
+        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        rows = [
+            (name, " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split()))
+            for name, command in found.items()
+            if command is not None and not command.hidden
+        ]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
 
 
 def _reading_plainly(parameters: list[Any]) -> list[Any]:

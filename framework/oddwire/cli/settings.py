@@ -73,7 +73,8 @@ class Settings:
         self._environment = environment
         self._own = [*self._read_own(context)]
         self._extensions: list[InForce] = []
-        self._known = {variable(row.option) for row in self._own}
+        names = (name for each in context.command.params for name in each.opts if name.startswith("--"))
+        self._known = {variable(name.removeprefix("--")) for name in names} | {variable(EXTENSIONS)}
 
     @property
     def config(self) -> ConfigFile | None:

@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import stat
+import struct
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ __all__ = [
     "process_of",
     "program_folder",
     "remove_stale",
+    "stopped_process",
 ]
 
 DATA_DIR_SOCKET: Final = "oddwire-rpc"
@@ -90,6 +92,26 @@ def is_alive(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def stopped_process(path: Path) -> int | None:
+    """Return the id of the process that listens at a socket, if it is stopped, as by Ctrl-Z, and answers nothing.
+
+    None if it runs, if nobody listens, or where the kernel does not tell who does, as on macOS. Never blocks.
+    """
+    credentials = getattr(socket, "SO_PEERCRED", None)
+    if credentials is None:
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
+        try:
+            with socket_address(path) as address:
+                asking.connect(address)
+            process, _, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, credentials, 12))
+            state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b") ")[2][:1]  # its name may have brackets
+        except OSError:
+            return None
+    return int(process) if state == b"T" else None  # not t, which a debugger has it in
 
 
 def remove_stale(path: Path) -> bool:

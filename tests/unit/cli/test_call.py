@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -12,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from oddwire.cli.call import _call, read_parameters, read_value
+from oddwire.cli.call import _answer, _call, read_parameters, read_value
+from oddwire.cli.exit import CommandFailure
 from oddwire.jsonrpc.documents import encode
 from oddwire.jsonrpc.server import JsonRpcServer
 
@@ -160,5 +164,33 @@ async def test_a_node_on_another_network_is_told_of(oddwire, tmp_path: Path) -> 
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "bitcoin" / "lightning-rpc"))
         code, _, err = await oddwire("call", "--lightning-dir", str(tmp_path), "--network", "regtest", "getinfo")
-    assert code == 2
+    assert code == 1
     assert err.endswith("lightning-rpc: No such file or directory; there is one of --network bitcoin\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel does not tell who listens")
+async def test_a_program_that_is_stopped_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    program = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind('rpc'); s.listen()"
+    program += "; print(flush=True); sys.stdin.read()"
+    stopped = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-IS", "-c", program),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=tmp_path,
+    )
+    assert stopped.stdout is not None
+    await stopped.stdout.readline()
+    stopped.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)
+    with pytest.raises(CommandFailure, match=f"process {stopped.pid} does not answer: it is stopped, .*'kill -CONT"):
+        await _answer(tmp_path / "rpc", asyncio.sleep(3600), look=0.01)
+    assert await _answer(tmp_path / "rpc", asyncio.sleep(0, "answered"), look=0.01) == "answered"
+    stopped.kill()
+    await stopped.communicate()
+
+
+async def test_a_program_that_is_gone_is_a_failure_and_no_wrong_use(oddwire, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "oddwire-rpc"))
+    code, _, err = await oddwire("call", "help", "--data-dir", tmp_path)
+    assert (code, err) == (1, f"oddwire: no node answers at {tmp_path}/oddwire-rpc: Connection refused\n")

@@ -124,7 +124,9 @@ def test_an_error_names_where_its_value_is_from(settings, plugins: PluginManager
 
 
 def test_a_variable_that_is_nearly_one_is_told(settings, plugins: PluginManager) -> None:
-    found = settings(ODDWIRE_LITSEN="a", ODDWIRE_SHOP_NAM="b", ODDWIRE_MAX_DOCUMENT="5", ODDWIRE_OTHER="c")
+    found = settings(
+        ODDWIRE_LITSEN="a", ODDWIRE_SHOP_NAM="b", ODDWIRE_MAX_DOCUMENT="5", ODDWIRE_OTHER="c", ODDWIRE_SHOW_CONFIG="1"
+    )
     found.fill({}, plugins)
     assert found.unread() == [
         "ODDWIRE_LITSEN in the environment is not read; did you mean ODDWIRE_LISTEN?",
@@ -138,6 +140,9 @@ def test_secrets_are_not_shown() -> None:
     assert InForce("proxy", "socks5://me:pw@h:1", "default").shown == "socks5://********@h:1"
     assert InForce("listen", ["ws://me@h:1"], "default").shown == ["ws://********@h:1"]
     assert InForce("wait", 1.5, "default").shown == 1.5
+    assert InForce("macaroon", Path("/etc/oddwire.macaroon"), "default").shown == "/etc/oddwire.macaroon"
+    assert InForce("macaroon", Path("0201036c6e64" + "ab" * 40), "default").shown == "********"
+    assert InForce("macaroon", Path("AgEDbG5k" + "Ab/+" * 20), "default").shown == "********"
 
 
 def test_options_of_a_nodes_plugins_are_theirs_to_check(settings) -> None:

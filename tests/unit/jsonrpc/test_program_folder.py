@@ -1,6 +1,9 @@
 import os
+import signal
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from oddwire.jsonrpc.program_folder import (
     process_of,
     program_folder,
     remove_stale,
+    stopped_process,
 )
 from oddwire.jsonrpc.socket_path import socket_address
 
@@ -93,3 +97,23 @@ def test_one_at_which_somebody_listens_is_alive(tmp_path: Path) -> None:
         assert is_alive(path)
         assert not remove_stale(path)
     assert not is_alive(path)
+
+
+LISTENER = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()"
+LISTENER += "; print(flush=True); sys.stdin.read()"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel does not tell who listens")
+def test_one_that_is_stopped_is_told_by_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "rpc"
+    assert stopped_process(path) is None
+    command = [sys.executable, "-IS", "-c", LISTENER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as listener:
+        assert listener.stdout is not None
+        listener.stdout.readline()
+        assert stopped_process(path) is None
+        listener.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, listener.pid, os.WSTOPPED | os.WNOWAIT)
+        assert stopped_process(path) == listener.pid
+        listener.kill()
+    assert stopped_process(path) is None
