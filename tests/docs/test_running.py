@@ -53,3 +53,19 @@ def test_the_file_of_options(tmp_path: Path) -> None:
     for name in found.own["extensions"]:
         plugins.load(name)
     assert {f"{table}-{key}" for table, keys in found.tables.items() for key in keys} <= {*option_names(plugins)}
+
+
+def test_what_the_page_of_lnd_shows_of_other_programs_files() -> None:
+    page = ROOT / "docs" / "lnd.md"
+    (ini,) = [each.text for each in blocks_of(page) if each.language == "ini"]
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(ini)
+    words = shlex.split(unit["Service"]["ExecStart"])
+    options = {long_name(each) for each in COMMAND.params}
+    assert options >= {word.removeprefix("--") for word in words if word.startswith("--")}
+    assert unit["Service"]["Environment"].partition("=")[0] in variables()
+    text = page.read_text()
+    assert {*re.findall(r"\b(ODDWIRE_[A-Z]\w+)\b", text)} <= variables()
+    table = text[text.index("| `--lnd HOST:PORT` |") : text.index("All other options are")]
+    assert {*re.findall(r"^\| `--([\w-]+)", table, re.MULTILINE)} <= options

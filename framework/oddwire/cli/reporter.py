@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from oddwire.app.insight.watch import Watch
 from oddwire.cli.events import Event, Printer
@@ -10,6 +11,8 @@ from oddwire.log_format import JsonFormatter, LineFormatter
 from oddwire.log_limits import LIMITED, guard_process
 
 __all__ = ["Reporter", "log_to"]
+
+_LND: Final = "oddwire.transports.lnd"
 
 
 class Reporter(Watch[Event]):
@@ -44,7 +47,10 @@ class _Lines(logging.Handler):
 
 
 class _Errors(logging.Handler):
-    """A `logging` handler that prints errors of transports as events: a failed dial, an error that a peer sent."""
+    """A `logging` handler that prints errors of transports as events: a failed dial, an error that a peer sent.
+
+    Beside LND that is what the log warns of; that it is waited for, or back, is no error.
+    """
 
     def __init__(self, printer: Printer) -> None:
         super().__init__(logging.INFO)
@@ -52,6 +58,8 @@ class _Errors(logging.Handler):
         self._printer = printer
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING and record.name.startswith(_LND):
+            return
         try:
             text = record.getMessage()
         except Exception:
