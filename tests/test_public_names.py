@@ -15,7 +15,7 @@ import oddwire
 from oddwire.app import lightningd
 from oddwire.app.plugins import manager
 from oddwire.app.programs import registry
-from oddwire.cli import contract_files, keyfile, node, plugin, run, shell_prompt
+from oddwire.cli import contract_files, keyfile, lnd, node, plugin, run, shell_prompt
 from oddwire.jsonrpc import program_folder
 from oddwire.node import directory_lock, secret
 from oddwire.node import node as embedded
@@ -63,7 +63,7 @@ def test_the_names_of_files() -> None:
         ),
         f"~/.local/state/{shell_prompt.FOLDER}",
         *(str(node.DEFAULT_DIR), lightningd.store_name("/a/folder/NAME.py"), lightningd.store_name("NAME")),
-        str(contract_files.default_file("NAME")),
+        *(str(contract_files.default_file("NAME")), str(lnd.FILE)),
     }
     assert sorted({*documented("file")}) == sorted({*found, "lightningd-NETWORK.pid"})
 

@@ -22,9 +22,10 @@ from oddwire.printable import printable
 if TYPE_CHECKING:
     from oddwire.transports.lnd.macaroon import Macaroon
 
-__all__ = ["program"]
+__all__ = ["FILE", "program"]
 
-_FILE: Final = Path("oddwire.macaroon")
+FILE: Final = Path("oddwire.macaroon")
+"""The file that lncli writes the macaroon to, unless another one is said."""
 _METHOD: Final = "lnd macaroon"
 
 program = typer.Typer(
@@ -72,7 +73,7 @@ def _macaroon(
     """
     with _printing(as_json) as printer:
         if check is None:
-            _print_line(printer, connect, save_to or _FILE, lnd, lnddir, network)
+            _print_line(printer, connect, save_to or FILE, lnd, lnddir, network)
             return
         others = (("--save-to", save_to), ("--lnd", lnd), ("--lnddir", lnddir), ("--network", network))
         wrong = [name for name, value in others if value is not None]

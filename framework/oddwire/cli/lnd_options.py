@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from oddwire.cli.exit import USAGE, CommandFailure
+from oddwire.errors import TransportError
 
 if TYPE_CHECKING:
-    from oddwire.transports.host import HostTransport
+    from oddwire.transports.lnd.transport import LndTransport
 
 __all__ = ["LndOptions", "is_macaroon", "lnd_network"]
 
@@ -50,13 +51,6 @@ class LndOptions:
         """Whether they ask for LND at all."""
         return self.address is not None or self.lnddir is not None
 
-    @property
-    def place(self) -> str:
-        """Where LND is, for people; looked up in its folder if it was not said."""
-        from oddwire.transports.lnd.credentials import LndCredentials
-
-        return LndCredentials(self.address, lnddir=self.lnddir, network=self.network).address
-
     def check(
         self, *, listen: Sequence[str] = (), proxy: str | None = None, connect_timeout: float | None = None
     ) -> None:
@@ -79,14 +73,10 @@ class LndOptions:
         if self.address == "":
             raise CommandFailure("--lnd is empty; it should be HOST:PORT", USAGE)
 
-    def transport(self, connect: Sequence[str] = ()) -> HostTransport:
+    def transport(self, connect: Sequence[str] = ()) -> LndTransport:
         """Return the transport, which keeps connections to the URIs of ``connect``. Raises `CommandFailure`."""
-        try:
-            from oddwire.transports.lnd.transport import LndTransport  # for who has LND alone
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] == "oddwire":
-                raise
-            raise CommandFailure("--lnd needs grpcio: pip install 'oddwire[lnd]'", USAGE) from None
+        from oddwire.transports.lnd.transport import LndTransport  # for who has LND alone
+
         try:
             return LndTransport(
                 self.address,
@@ -96,5 +86,5 @@ class LndOptions:
                 network=self.network,
                 connect=connect,
             )
-        except (ValueError, RuntimeError) as error:  # the latter without a home
+        except (ValueError, RuntimeError, TransportError) as error:  # without a home, without grpcio
             raise CommandFailure(str(error), USAGE) from error

@@ -273,7 +273,7 @@ async def _serve_beside(program: Program, options: RunOptions, printer: Printer,
     store = None if options.data_dir is None else (options.data_dir / STORE_FILE).resolve()
     transport = options.lnd.transport(options.connect)
     network = lnd_network(options.lnd.network) if options.lnd.chosen else None
-    beside = BesideLnd(options.lnd.place, store=store, network=network)
+    beside = BesideLnd(transport.address, store=store, network=network)
     try:
         await _serve_on(transport, program, options, printer, link, beside)
     except CommandFailure as failure:
