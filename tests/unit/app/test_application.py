@@ -544,10 +544,13 @@ async def test_signals_may_be_left_to_the_program(extension: Extension) -> None:
 async def test_a_host_that_ends_stops_the_application(extension: Extension, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     transport = ScriptedTransport()
-    run = asyncio.create_task(Application(extension, transport=transport).run_until_stopped())
+    app = Application(extension, transport=transport)
+    run = asyncio.create_task(app.run_until_stopped())
     await asyncio.sleep(0.01)
+    assert app.host_stopped is None
     transport._opened.host_stopping("the node has ended")
     await run
+    assert app.host_stopped == "the node has ended"
     assert transport.closed
     assert "stopping: the node has ended" in caplog.text
 

@@ -76,6 +76,7 @@ def test_json_is_one_line_of_ascii() -> None:
             f"-> {short_id(PEER)}  0x9103 [42 bytes] {'00' * 32}...",
         ),
         (Event(event="listening", uri="02ab@127.0.0.1:1"), "listening     02ab@127.0.0.1:1"),
+        (Event(event="ready", node_id=PEER, address="h:1"), f"ready         {PEER}  beside the node at h:1"),
         (Event(event="connected", peer=PEER, address="1.2.3.4:5"), f"connected     {short_id(PEER)}  1.2.3.4:5"),
         (Event(event="disconnected", peer=PEER, text="bye"), f"disconnected  {short_id(PEER)}  bye"),
         (Event(event="error", text="oh"), "error         oh"),
@@ -93,6 +94,7 @@ SHOWN = "\\x1b[2J\\nERROR forged \\x9b\\u202e\\ud800 東京\u3000\U0001f469\u200
     ("event", "text"),
     [
         (Event(event="listening", uri=FOREIGN), f"listening     {SHOWN}"),
+        (Event(event="ready", node_id=PEER, address=FOREIGN), f"ready         {PEER}  beside the node at {SHOWN}"),
         (Event(event="connected", peer=PEER, address=FOREIGN), f"connected     {short_id(PEER)}  {SHOWN}"),
         (Event(event="disconnected", peer=PEER, text=FOREIGN), f"disconnected  {short_id(PEER)}  {SHOWN}"),
         (Event(event="error", peer=PEER, text=FOREIGN), f"error         {short_id(PEER)}  {SHOWN}"),

@@ -127,3 +127,19 @@ def test_one_has_a_key_in_use_at_a_time(tmp_path: Path) -> None:
         load_key(tmp_path)  # to send a message in its name
     with sole_use(tmp_path):
         pass
+
+
+def test_without_a_key_the_folder_is_in_use_all_the_same(tmp_path: Path) -> None:
+    data_dir = tmp_path / "new" / "lnd"
+    with sole_use(data_dir, has_key=False):
+        assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+        assert [*data_dir.iterdir()] == []
+        with pytest.raises(CommandFailure, match="is in use by another node"), sole_use(data_dir, has_key=False):
+            pass
+        load_key(data_dir)
+        with pytest.raises(CommandFailure, match="is in use by another node"), sole_use(data_dir):
+            pass
+    (tmp_path / "file").write_text("")
+    refused = pytest.raises(CommandFailure, match="should be a folder; it is a file")
+    with refused, sole_use(tmp_path / "file", has_key=False):
+        pass

@@ -112,6 +112,25 @@ def test_a_groups_own_options_are_read_plainly() -> None:
     assert got == ["default", "run", "x", "run"]
 
 
+def test_a_groups_help_has_the_whole_first_paragraph_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
+    program = typer.Typer(cls=Group, add_completion=False, rich_markup_mode=None)
+    words = " ".join(f"word{number}" for number in range(40))
+
+    @program.callback()
+    def group() -> None: ...
+
+    @program.command(help=f"{words}.\n\nMore, which is for its own help.")
+    def first() -> None: ...
+
+    @program.command(hidden=True, help="Secret.")
+    def second() -> None: ...
+
+    typer.main.get_command(program).main(["--help"], prog_name="x", standalone_mode=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"first {words}." in shown
+    assert not {"More", "Secret."} & {*shown.split()}
+
+
 LOADED = """
 import sys
 from oddwire.cli.main import main

@@ -198,7 +198,9 @@ def test_the_log_goes_to_stderr_and_a_transports_troubles_to_json_too() -> None:
     logging.getLogger("oddwire.app").warning("handler failed")
     logging.getLogger("oddwire.app").debug("details")
     assert err.getvalue() == "INFO oddwire.transports.bolt8: no answer\nWARNING oddwire.app: handler failed\n"
-    assert [json.loads(line)["message"] for line in out.getvalue().splitlines()] == ["no answer"]
+    logging.getLogger("oddwire.transports.lnd").info("LND is back")
+    logging.getLogger("oddwire.transports.lnd").warning("LND is gone")
+    assert [json.loads(line)["message"] for line in out.getvalue().splitlines()] == ["no answer", "LND is gone"]
 
 
 @pytest.mark.usefixtures("quiet_loggers")

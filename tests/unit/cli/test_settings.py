@@ -155,6 +155,17 @@ def test_options_of_a_nodes_plugins_are_theirs_to_check(settings) -> None:
         settings(file="[chat.greeting]\na = 1").of_plugins([])
 
 
+def test_options_of_lnd_are_from_wherever_they_are_said(settings, tmp_path: Path) -> None:
+    found = settings(file="macaroon = 'm.macaroon'\nlnddir = 'lnd'", ODDWIRE_LND="h:1")
+    file = str(tmp_path / "it.toml")
+    assert row(found, "lnd") == ("h:1", "ODDWIRE_LND")
+    assert row(found, "macaroon") == (tmp_path / "m.macaroon", file)
+    assert row(found, "lnddir") == (tmp_path / "lnd", file)
+    assert row(found, "tlscert") == (None, "default")
+    pasted = settings(ODDWIRE_MACAROON="0201036c6e64" + "5a" * 60)
+    assert [each.shown for each in pasted.rows if each.option == "macaroon"] == ["********"]
+
+
 async def test_a_run_shows_what_is_in_force_and_does_nothing(oddwire, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "it.toml").write_text('extensions = ["chat"]\ndata-dir = "state"\n[chat]\ngreeting = "ahoy"\n')
     monkeypatch.setenv("ODDWIRE_NETWORK", "regtest")
