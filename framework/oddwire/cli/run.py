@@ -275,6 +275,7 @@ async def _serve_beside(program: Program, options: RunOptions, printer: Printer,
     network = lnd_network(options.lnd.network) if options.lnd.chosen else None
     beside = BesideLnd(transport.address, store=store, network=network)
     try:
+        transport.on_back = lambda: _announce_host(transport, beside.place, printer)
         await _serve_on(transport, program, options, printer, link, beside)
     except CommandFailure as failure:
         raise failure if beside.reached else CommandFailure(str(failure), USAGE) from failure
@@ -333,4 +334,8 @@ def _announce(app: Application, printer: Printer, host: str | None) -> None:
     for uri in app.uris:
         printer.event(Event(event="listening", uri=uri))
     if host is not None:
-        printer.event(Event(event="ready", address=host, node_id=app.node_id))
+        _announce_host(app.transport, host, printer)
+
+
+def _announce_host(transport: Transport, place: str, printer: Printer) -> None:
+    printer.event(Event(event="ready", address=place, node_id=transport.node_id))

@@ -147,7 +147,7 @@ async def test_it_goes_on_when_lnd_restarts_and_ends_when_another_node_answers(
     await echo.event("disconnected")
     lnd.renew_certificate()
     await lnd.start()
-    await until(lambda: lnd.subscribers("SubscribeCustomMessages") == 1)
+    assert (await echo.event("ready"))["node_id"] == str(lnd.node_id)
     lnd.add_peer(PEER)
     await echo.event("connected")
     await lnd.kill()

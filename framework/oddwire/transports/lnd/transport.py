@@ -81,6 +81,8 @@ class LndTransport(HostTransport):
             isinstance(start_timeout, int | float) and not isinstance(start_timeout, bool) and start_timeout >= 0
         ):
             raise ValueError(f"start_timeout should be seconds, 0 or more, or None, not {start_timeout!r}")
+        self.on_back: Callable[[], object] = lambda: None
+        """Called whenever LND is back after it was lost, and its peers are told."""
         self._wanted = [_check_uri(uri) for uri in connect]
         self._credentials = LndCredentials(address, tlscert=tlscert, macaroon=macaroon, lnddir=lnddir, network=network)
         from oddwire.transports.lnd.client import LndClient  # needs grpcio, and says so
@@ -180,6 +182,8 @@ class LndTransport(HostTransport):
         def open_now() -> None:
             if not opened.done():
                 opened.set_result(None)
+            else:
+                self.on_back()
 
         try:
             await life.run(directory, open_now)
