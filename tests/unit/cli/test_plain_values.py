@@ -149,11 +149,15 @@ finally:
             ["call", "--lightning-dir", "/nowhere", "--timeout", "5", "getinfo"],
             "oddwire.app.application oddwire.schema",
         ),
-        (["run", "nosuch", "--listen", "127.0.0.1:0", "--data-dir", "keys"], "oddwire.node.node"),
+        (
+            ["run", "nosuch", "--listen", "127.0.0.1:0", "--data-dir", "keys"],
+            "oddwire.node.node oddwire.transports.lnd grpc",
+        ),
         (["send", "x", "y", "--wait", "2"], "oddwire.node.node"),
         (["node", "--network", "nosuch", "--plugin", "x"], "oddwire.app.application"),
         (["plugin", "nosuch", "-o", "x"], "oddwire.node.node"),
         (["store", "show", "nosuch"], "oddwire.node.node"),
+        (["lnd", "macaroon", "--check", "nosuch"], "oddwire.app.application oddwire.transports.lnd.client grpc"),
     ],
 )
 def test_a_command_loads_what_it_needs(arguments: list[str], others: str, tmp_path: Path) -> None:
