@@ -79,6 +79,6 @@ def test_nothing_is_there_that_is_not() -> None:
     """A renamed method has to be renamed here, too."""
     for cls, name in {(AppContext, "context"), (Peer, "peer"), (Receipt, "receipt"), (Application, "app")}:
         found = set(re.findall(rf"(?<![\w.]){name}\.(\w+)", section(SECTIONS[cls])))
-        known = {*public(Context if cls is AppContext else cls), "transport", "plugins", "program"}
+        known = {*public(Context if cls is AppContext else cls), "transport", "plugins", "program", "host_stopped"}
         known |= {"node_id", "app", "extension"}  # set by the instances
         assert found - known == set(), name
