@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.errors import TransportError
+from oddwire.printable import printable
 
 if TYPE_CHECKING:
     from oddwire.transports.lnd.transport import LndTransport
@@ -18,6 +19,8 @@ __all__ = ["LndOptions", "is_macaroon", "lnd_network"]
 
 # How a macaroon begins that is pasted in place of its file's name: version 2 and a location or an identifier
 _MACAROON: Final = re.compile(r"\s*(0201|0202)[0-9a-fA-F]{60,}\s*|\s*Ag[EI][\w+/=-]{60,}\s*")
+_CHAINS: Final = "data/chain/bitcoin"
+_ADMIN: Final = "admin.macaroon"
 _LND_DOES: Final = {
     "listen": "LND listens, where listen= in lnd.conf says",
     "proxy": "LND dials, by the tor.socks of lnd.conf",
@@ -72,6 +75,17 @@ class LndOptions:
                 raise CommandFailure(f"--{name}{value} does not go with {given}: {_LND_DOES[name]}", USAGE)
         if self.address == "":
             raise CommandFailure("--lnd is empty; it should be HOST:PORT", USAGE)
+
+    @property
+    def elsewhere(self) -> str:
+        """A hint that names the networks of which the folder has a macaroon, if it has none of this one; else empty."""
+        if self.lnddir is None or self.macaroon is not None:
+            return ""
+        found = self.lnddir.expanduser().glob(f"{_CHAINS}/*/{_ADMIN}")
+        networks = sorted(printable(path.parent.name) for path in found)
+        if not networks or lnd_network(self.network) in networks:
+            return ""
+        return f"; there is one of --network {' and of '.join(networks)}"
 
     def transport(self, connect: Sequence[str] = ()) -> LndTransport:
         """Return the transport, which keeps connections to the URIs of ``connect``. Raises `CommandFailure`."""

@@ -278,7 +278,9 @@ async def _serve_beside(program: Program, options: RunOptions, printer: Printer,
         transport.on_back = lambda: _announce_host(transport, beside.place, printer)
         await _serve_on(transport, program, options, printer, link, beside)
     except CommandFailure as failure:
-        raise failure if beside.reached else CommandFailure(str(failure), USAGE) from failure
+        if beside.reached:
+            raise
+        raise CommandFailure(f"{failure}{options.lnd.elsewhere}", USAGE) from failure
 
 
 async def _serve_on(

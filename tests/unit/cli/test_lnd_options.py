@@ -79,3 +79,14 @@ def test_lnd_has_a_word_of_its_own_for_the_main_network() -> None:
     assert [lnd_network(name) for name in ("bitcoin", "mainnet", "regtest", "nope")] == [
         *("mainnet", "mainnet", "regtest", "nope")
     ]
+
+
+def test_a_folder_of_another_network_is_told_of(tmp_path: Path) -> None:
+    assert LndOptions(lnddir=tmp_path).elsewhere == ""
+    for network in ("regtest", "signet"):
+        (tmp_path / "data" / "chain" / "bitcoin" / network).mkdir(parents=True)
+        (tmp_path / "data" / "chain" / "bitcoin" / network / "admin.macaroon").touch()
+    assert LndOptions(lnddir=tmp_path).elsewhere == "; there is one of --network regtest and of signet"
+    assert LndOptions(lnddir=tmp_path, network="signet").elsewhere == ""
+    assert LndOptions(lnddir=tmp_path, macaroon=Path("it")).elsewhere == ""
+    assert LndOptions(address="h:1").elsewhere == ""
