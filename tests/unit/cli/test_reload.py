@@ -145,7 +145,7 @@ async def test_when_the_supervisor_is_killed_the_program_ends(start, oddwire, fi
     program.process.kill()
     code, _, _ = await program.end()  # once the program has closed its stdout, too
     assert code == -signal.SIGKILL
-    assert (await oddwire("call", "quote-price"))[0] == 2
+    assert (await oddwire("call", "quote-price"))[0] == 1
 
 
 async def test_without_watchfiles_it_says_what_to_install(start, files: Path) -> None:
