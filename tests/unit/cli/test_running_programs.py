@@ -167,5 +167,5 @@ async def test_a_run_is_called_until_it_is_killed(start, oddwire, tmp_path: Path
         assert (await program.interrupt())[0] == 0
     assert [*(runtime / "oddwire").iterdir()] == []
     code, out, err = await oddwire("call", "help")
-    assert code == 2
+    assert code == 1
     assert err.endswith("; and no 'oddwire run' of yours is running\n")
