@@ -59,7 +59,7 @@ from oddwire.cli.shared_options import (
 )
 from oddwire.cli.shutdown import on_stop
 from oddwire.cli.standard_streams import command_stdout
-from oddwire.errors import ExtensionError
+from oddwire.errors import ExtensionError, TransportError
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.proto.keys import PrivateKey
 from oddwire.transports.base import Transport
@@ -278,7 +278,7 @@ async def _serve_beside(program: Program, options: RunOptions, printer: Printer,
         transport.on_back = lambda: _announce_host(transport, beside.place, printer)
         await _serve_on(transport, program, options, printer, link, beside)
     except CommandFailure as failure:
-        if beside.reached:
+        if beside.reached or not isinstance(failure.__cause__, TransportError):  # a store in use is a failure
             raise
         raise CommandFailure(f"{failure}{options.lnd.elsewhere}", USAGE) from failure
 
