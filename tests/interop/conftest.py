@@ -39,6 +39,8 @@ OLDEST_NODE = 18
 DEADLINE = 30  # seconds; reached only by a peer that hangs
 LONGEST_LINE = 1 << 20
 LIMIT = 60  # seconds; reached only by what hangs
+NODES = {"cln": ("Core Lightning", ("lightningd", "lightning-cli")), "lnd": ("LND", ("lnd", "lncli"))}
+"""The marker of tests, the node that they need, and its programs."""
 
 
 # Node.js and its packages -----------------------------------------------------------------------------
@@ -162,13 +164,17 @@ class PeerProcess:
         """Have one command done; gives its result, or raises `RuntimeError` with the peer's error."""
         if self._ended:
             raise self.Ended(self._report(f"ended before the command {command}"))
-        self._next_id += 1
-        answer = self._answers[self._next_id] = asyncio.get_running_loop().create_future()
-        line = {"id": self._next_id, "command": command, **parameters}
+        self._next_id = number = self._next_id + 1
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        line = {"id": number, "command": command, **parameters}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(line).encode() + b"\n")
         async with self._deadline(f"the answer to {command}"):
-            await self._process.stdin.drain()
+            try:
+                await self._process.stdin.drain()
+            except ConnectionError:
+                self._answers.pop(number, None)
+                raise
             return await answer
 
     async def event(self, event: str, **fields: Any) -> dict[str, Any]:
@@ -471,11 +477,11 @@ def start_ours(peers: contextlib.AsyncExitStack) -> Callable[..., Awaitable[tupl
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip the tests that need Core Lightning where there is none."""
-    if item.get_closest_marker("cln") is not None:
-        missing = [name for name in ("lightningd", "lightning-cli") if shutil.which(name) is None]
-        if missing:
-            pytest.skip(f"NOT RUN against Core Lightning: there is no {' and no '.join(missing)} on the PATH")
+    """Skip the tests that need Core Lightning or LND where there is none."""
+    for marker, (node, programs) in NODES.items():
+        missing = [name for name in programs if shutil.which(name) is None]
+        if missing and item.get_closest_marker(marker) is not None:
+            pytest.skip(f"NOT RUN against {node}: there is no {' and no '.join(missing)} on the PATH")
 
 
 class Daemon:

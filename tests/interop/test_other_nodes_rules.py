@@ -18,7 +18,7 @@ import pytest
 
 from oddwire.proto import LightningConnection, NodeUri, PrivateKey, connect, serve
 from oddwire.proto.bolt1 import CHAINS, Bolt1, Init, Ping, Pong
-from oddwire.proto.features import feature_bits, feature_bytes
+from oddwire.proto.features import ASSUMED_FEATURES, feature_bits, feature_bytes
 from oddwire.proto.keys import NodeId
 
 pytestmark = pytest.mark.interop
@@ -53,7 +53,8 @@ def lnd(rules: Rules, theirs: frozenset[int]) -> str | None:
     known = {*range(0, 28, 2), 30, 34, 38, 44, 46, 48, 50, 54, 60, 80, 160, 180, 260, 262, 2022, 2026} - {2, 10}
     if unknown := required(theirs) - known:
         return f"invalid remote features: feature vector contains unknown required features: {unknown}"
-    needs = {14: {8}, 16: {14}, 20: {12}, 22: {12}, 24: {8}, 30: {14}, 50: {46}, 54: {8}}
+    needs = {14: {8}, 16: {14}, 20: {12}, 22: {12}, 24: {8}, 30: {14}, 50: {46}, 54: {8}, 262: {24}}
+    needs |= {80: {22, 44}, 180: {22, 44}, 2022: {22, 44}, 2024: {180, 8, 46}}
     for pair, wanted in needs.items():
         if pair in pairs(theirs) and not wanted <= pairs(theirs):
             return f"invalid remote features: missing feature dependency: {wanted}"
@@ -196,6 +197,11 @@ def test_the_doubles_hang_up_on_who_offers_less():
         assert rules.judge(rules, frozenset({9, 519}))
         assert rules.judge(rules, frozenset({1, 9, 13, 15, 45, 512})), "an even bit they do not know"
     assert CLN.judge(CLN, frozenset({9, 519})) is None
+
+
+def test_each_bit_is_demanded_by_somebody():
+    for bit in ASSUMED_FEATURES:
+        assert any(rules.judge(rules, ASSUMED_FEATURES - {bit}) for rules in NODES), f"nobody asks for bit {bit}"
 
 
 async def test_a_transport_and_they_meet_in_both_directions(double, start_ours):
