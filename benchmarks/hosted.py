@@ -31,6 +31,7 @@ from oddwire.proto import PrivateKey, connect
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.bolt1 import CHAINS, Init
 from oddwire.proto.connection import LightningConnection
+from oddwire.proto.features import ASSUMED_FEATURES, feature_bytes
 from oddwire.proto.keys import NodeId, PublicKey
 
 MESSAGES = 20_000
@@ -156,8 +157,8 @@ class Peers:
         key = PrivateKey(os.urandom(32))
         connection = await connect(key, PublicKey(uri.node_id), uri.host, uri.port)
         await connection.read_message()
-        # As much as lightningd wants of a peer: var_onion_optin, static_remotekey, payment_secret (BOLT 9)
-        await connection.send_message(Init(features=bytes.fromhex("5200"), networks=(CHAINS["regtest"],)).encode())
+        init = Init(features=feature_bytes(ASSUMED_FEATURES), networks=(CHAINS["regtest"],))
+        await connection.send_message(init.encode())
         self._all.append(connection)
         self._readers.append(self._loop.create_task(self._read(connection)))
         return connection, str(NodeId(key.public_key()))
