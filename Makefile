@@ -12,7 +12,7 @@ WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test long lint types docs site pictures bench fuzz hostile soak programs format setup clean coverage matrix dist
+.PHONY: help demo test long lint types docs site pictures bench fuzz hostile soak lnd programs format setup clean coverage matrix dist
 
 help:                 ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -75,6 +75,11 @@ soak: $(READY)        ## ten rough minutes for the embedded node, 200 kills for 
 	$(BIN)/python -m tests.soak.programs --rounds $(or $(ROUNDS),12)
 	$(BIN)/python -m tests.soak.programs --rounds $(or $(ROUNDS),12) --kind lightningd
 	$(BIN)/python -m tests.soak.filedrop --megabytes $(or $(MEGABYTES),1000)
+
+lnd: $(READY)         ## where lnd is: an hour idle beside it, 20 kills for reliable messages through two, 5 rounds of four kinds of nodes; SECONDS_IDLE, KILLS, ROUNDS
+	$(BIN)/python -m tests.soak.lnds --kills $(or $(KILLS),20) --messages $(or $(MESSAGES),2000)
+	$(BIN)/python -m tests.soak.everywhere --rounds $(or $(ROUNDS),5)
+	$(BIN)/python -m tests.soak.idle --seconds $(or $(SECONDS_IDLE),3600)
 
 programs: $(READY)    ## start several plugins of two nodes in every order, all talking at once; KIND=lightningd for Core Lightning
 	$(BIN)/python -m tests.interop.programs --kind $(or $(KIND),node)

@@ -174,6 +174,8 @@ class PeerProcess:
                 await self._process.stdin.drain()
             except ConnectionError:
                 self._answers.pop(number, None)
+                if not answer.cancel():
+                    answer.exception()  # it is told here
                 raise
             return await answer
 
@@ -265,6 +267,8 @@ class PeerProcess:
     async def _read(self) -> None:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
+            if not line.endswith(b"\n"):
+                break  # it was killed as it wrote
             message = json.loads(line)
             if "event" in message:
                 self._events.append(message)
