@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from oddwire.errors import ConnectionClosed, EncodeError, NodeRefused, TransportError
@@ -22,6 +23,7 @@ _NOT_READY: Final = (
     "the RPC server is in the process of starting up",
     "server is still in the process of starting",
 )
+_SOCKET: Final = re.compile(r"(read|write|set|close) (tcp|unix)\w* .*: ")  # how Go begins what a socket's error was
 _OUT_OF_RANGE: Final = "not in custom range"
 
 
@@ -56,6 +58,6 @@ def send_failure(error: LndFailure, peer: NodeId, type_id: int) -> Exception:
             type_id=type_id,
         )
     is_gone = text.startswith("peer ") and text.endswith((" exiting", " disconnected"))
-    if is_gone or text == "server is shutting down":
+    if is_gone or _SOCKET.match(text) or text == "server is shutting down":
         return ConnectionClosed(text)
     return call_failure(error, "SendCustomMessage")

@@ -8,6 +8,7 @@ from oddwire.transports.lnd.errors import LndError, LndRefused, LndUnavailable
 from oddwire.transports.lnd.failures import call_failure, is_not_ready, send_failure
 
 PEER = NodeId("02" + "11" * 32)
+CLOSED = "use of closed network connection"
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,9 @@ PEER = NodeId("02" + "11" * 32)
             "custom-message=17",
         ),
         (LndError(2, "peer exiting"), ConnectionClosed, "peer exiting"),
+        (LndError(2, f"write tcp 127.0.0.1:1->127.0.0.1:2: {CLOSED}"), ConnectionClosed, "write tcp"),
+        (LndError(2, f"set tcp [::1]:45272: {CLOSED}"), ConnectionClosed, "set tcp"),
+        (LndError(2, "set tcp quotas, please"), NodeRefused, "set tcp"),
         (LndError(2, f"peer {PEER} disconnected"), ConnectionClosed, "disconnected"),
         (LndError(2, "server is shutting down"), ConnectionClosed, "shutting down"),
         (LndError(2, "permission denied"), TransportError, "does not permit SendCustomMessage; this line makes one"),
