@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from oddwire.proto.keys import NodeId
@@ -214,6 +215,7 @@ def decode_custom_message(raw: bytes) -> tuple[NodeId, bytes]:
     return _node_id(BYTES.write(message["peer"])), message["type"].to_bytes(2, "big") + data
 
 
+@lru_cache(maxsize=4096)  # each message names its peer
 def _node_id(raw: Any) -> NodeId:
     try:
         return NodeId(raw)

@@ -12,7 +12,7 @@ from tests.support.lnd import ScriptedLnd
 from tests.support.waiting import until
 from tests.unit.transports.lnd.conftest import QUICK
 
-from oddwire import Application, Context, Extension, Message, message
+from oddwire import AppContext, Application, Context, Extension, Message, message
 from oddwire.errors import ConnectionClosed, TransportError
 from oddwire.transports.lnd import LndTransport
 
@@ -44,6 +44,12 @@ class Program:
         self.notes: list[bytes] = []
         self.lost: list[str] = []
         extension = Extension("vocal", version="1.0")
+
+        self.ready = asyncio.Event()
+
+        @extension.on_ready
+        async def ready(context: AppContext) -> None:
+            self.ready.set()
 
         @extension.on(Ask)
         async def answer(context: Context, message: Ask) -> Answer:
@@ -131,7 +137,7 @@ async def test_stopped_while_it_waits_for_lnd(tmp_path, caplog, end):
 async def test_another_node_ends_the_application(lnd):
     program = Program(lnd)
     running = asyncio.create_task(program.app.run_until_stopped(signals=False))
-    await until(lambda: lnd.count("ListPeers"))
+    await program.ready.wait()
     lnd.node_id = type(lnd.node_id)("02" + "11" * 32)
     await lnd.restart()
     async with asyncio.timeout(10):
