@@ -16,6 +16,7 @@ __all__ = ["call_failure", "is_not_ready", "send_failure"]
 
 _NOT_FOUND: Final = 5  # gRPC's status
 _DENIED: Final = "permission denied"
+_HUNG_UP: Final = "EOF"
 _NOT_READY: Final = (
     "waiting to start",
     "wallet not created",
@@ -39,8 +40,12 @@ def call_failure(error: LndFailure, method: str) -> TransportError:
     if not isinstance(error, LndError):
         return TransportError(error.reason)
     if error.text == _DENIED:
-        line = bake_line(connect=method in CONNECTING, save_to="oddwire.macaroon")
-        return TransportError(f"the macaroon does not permit {method}; this line makes one that does: {line}")
+        line = bake_line(connect=method in CONNECTING, save_to="oddwire.macaroon", more=[method])
+        text = f"the macaroon does not permit {method}; this line makes one that does: {line}"
+        return NodeRefused(text, code=error.code)
+    if method == "ConnectPeer" and error.text == _HUNG_UP:
+        text = f"{error.text}: the peer hangs up in the handshake, as one does that has another node id"
+        return NodeRefused(text, code=error.code)
     return NodeRefused(error.text, code=error.code)
 
 

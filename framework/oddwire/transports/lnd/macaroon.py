@@ -5,7 +5,7 @@ Source: libmacaroons' binary format 2, and the id that bakery v3 puts into it, i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, NamedTuple, Self
 
 from oddwire.printable import printable
@@ -127,8 +127,8 @@ class Macaroon:
         raise TypeError("a macaroon is not pickled")
 
 
-def bake_line(*, connect: bool = True, save_to: str | None = None) -> str:
-    """Return the lncli command that makes a macaroon for oddwire's calls alone.
+def bake_line(*, connect: bool = True, save_to: str | None = None, more: Iterable[str] = ()) -> str:
+    """Return the lncli command that makes a macaroon for oddwire's calls alone, and for ``more``, of `CALLS`.
 
     With ``connect`` it may connect and disconnect peers; ``save_to`` is the file that lncli writes, else it prints hex.
     """
@@ -137,7 +137,7 @@ def bake_line(*, connect: bool = True, save_to: str | None = None) -> str:
     words = ["lncli", "bakemacaroon"]
     if save_to is not None:
         words += ["--save_to", save_to]
-    calls: Sequence[str] = (*NEEDED, *CONNECTING) if connect else NEEDED
+    calls = dict.fromkeys((*NEEDED, *(CONNECTING if connect else ()), *more))
     return shlex.join([*words, *(CALLS[call].uri for call in calls)])
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from oddwire.errors import ConnectionClosed, NodeRefused, TransportError
+from oddwire.errors import ConnectionClosed, TransportError
 from oddwire.exit_exceptions import must_pass, spelled
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
@@ -18,7 +18,7 @@ from oddwire.transports.host import HostTransport
 from oddwire.transports.inbound_queue import Dropped, InboundQueue
 from oddwire.transports.lnd.checks import check_macaroon, missing_features
 from oddwire.transports.lnd.credentials import LndCredentials
-from oddwire.transports.lnd.errors import LndError, LndFailure
+from oddwire.transports.lnd.errors import LndError, LndFailure, LndUnavailable
 from oddwire.transports.lnd.failures import call_failure
 from oddwire.transports.lnd.kept_peers import KeptPeers
 from oddwire.transports.lnd.limits import LndLimits
@@ -38,6 +38,7 @@ logger = get_logger("oddwire.transports.lnd")
 _CLOSED: Final = "closed by us"
 _DEADLINE: Final = 4  # gRPC's status
 _CONNECTED: Final = "already connected to peer"
+_DISCONNECTED: Final = " is not connected"
 _LONGEST: Final = 1e8  # seconds
 
 T = TypeVar("T")
@@ -215,6 +216,9 @@ class LndTransport(HostTransport):
         """Look at a node that LND says it is, and at what we may do there. Raises `TransportError`."""
         self.node_id = NodeId(info["identity_pubkey"])
         self.uris = [printable(uri) for uri in info["uris"]]
+        for uri in self._wanted:
+            if uri.node_id == self.node_id:
+                raise TransportError(f"connect: {uri} is this LND itself, which does not connect to itself")
         warnings = [missing_features(self._manifest or Manifest(), info)]
         if client.macaroon is not None:
             file = self._credentials.macaroon_file
@@ -296,7 +300,8 @@ class LndTransport(HostTransport):
     async def disconnect(self, peer: NodeId, reason: str = "") -> None:
         """Have LND disconnect, even with open channels; it does not dial the peer again until it is restarted.
 
-        Does nothing without a connection. A peer of ``connect`` is connected again.
+        Does nothing without a connection. A peer of ``connect`` is connected again. Raises `NodeRefused` with LND's
+        error, such as for a macaroon that does not permit it.
         """
         life = self._life
         if life is None or life.client is None:
@@ -304,9 +309,9 @@ class LndTransport(HostTransport):
         try:
             await life.client.call("DisconnectPeer", {"pub_key": str(peer)})
         except LndFailure as error:
-            failure = call_failure(error, "DisconnectPeer")
-            is_told = isinstance(failure, (NodeRefused, ConnectionClosed))
-            logger.log(10 if is_told else 30, "LND does not disconnect %s: %s", peer, failure)
+            if isinstance(error, LndUnavailable) or error.reason.endswith(_DISCONNECTED):
+                return
+            raise call_failure(error, "DisconnectPeer") from None
 
     def _client(self) -> LndClient:
         """Return the client. Raises `ConnectionClosed` while LND is lost, and before `configure` has ended."""

@@ -4,6 +4,7 @@ import pytest
 
 from oddwire.errors import ConnectionClosed, EncodeError, NodeRefused, PeerNotConnected, TransportError
 from oddwire.proto.keys import NodeId
+from oddwire.transports.lnd.calls import CALLS
 from oddwire.transports.lnd.errors import LndError, LndRefused, LndUnavailable
 from oddwire.transports.lnd.failures import call_failure, is_not_ready, send_failure
 
@@ -26,7 +27,7 @@ CLOSED = "use of closed network connection"
         (LndError(2, "set tcp quotas, please"), NodeRefused, "set tcp"),
         (LndError(2, f"peer {PEER} disconnected"), ConnectionClosed, "disconnected"),
         (LndError(2, "server is shutting down"), ConnectionClosed, "shutting down"),
-        (LndError(2, "permission denied"), TransportError, "does not permit SendCustomMessage; this line makes one"),
+        (LndError(2, "permission denied"), NodeRefused, "does not permit SendCustomMessage; this line makes one"),
         (LndError(2, "peer of mine has a cold"), NodeRefused, "a cold"),
         (LndUnavailable("LND has gone"), ConnectionClosed, "LND has gone"),
         (LndRefused("another macaroon"), TransportError, "another macaroon"),
@@ -39,12 +40,20 @@ def test_of_a_send(error, kind, text):
 
 
 def test_of_a_call():
-    refused = call_failure(LndError(2, "EOF"), "ConnectPeer")
+    refused = call_failure(LndError(2, "no route"), "ConnectPeer")
     assert isinstance(refused, NodeRefused)
-    assert (refused.code, str(refused)) == (2, "EOF")
+    assert (refused.code, str(refused)) == (2, "no route")
+    assert "another node id" in str(call_failure(LndError(2, "EOF"), "ConnectPeer"))
     denied = "permission denied"
     assert "uri:/lnrpc.Lightning/ConnectPeer" in str(call_failure(LndError(2, denied), "ConnectPeer"))
     assert "uri:/lnrpc.Lightning/ConnectPeer" not in str(call_failure(LndError(2, denied), "ListPeers"))
+
+
+@pytest.mark.parametrize("method", [name for name, call in CALLS.items() if call.entity])
+def test_a_call_that_is_not_permitted_is_in_the_line_that_bakes_once(method):
+    refused = call_failure(LndError(2, "permission denied"), method)
+    assert isinstance(refused, NodeRefused)
+    assert str(refused).split().count(f"uri:/lnrpc.Lightning/{method}") == 1
 
 
 @pytest.mark.parametrize(

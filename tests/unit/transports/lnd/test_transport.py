@@ -141,7 +141,7 @@ async def test_cancelled_while_it_waits_it_is_not_sent_and_in_flight_it_is(lnd, 
         (2, "peer exiting", ConnectionClosed, "peer exiting"),
         (14, "connection reset", ConnectionClosed, "has gone"),
         (5, "peer is not connected", PeerNotConnected, str(PEER)),
-        (2, "permission denied", TransportError, "lncli bakemacaroon .*SendCustomMessage"),
+        (2, "permission denied", NodeRefused, "lncli bakemacaroon .*SendCustomMessage"),
         (8, "too many", NodeRefused, "too many"),
     ],
 )
@@ -255,7 +255,7 @@ async def test_a_cancelled_connect_is_forgotten(lnd, opened):
     assert lnd.count("ListPeers") <= 3
 
 
-async def test_connect_needs_a_permission(lnd, opened):
+async def test_connect_and_disconnect_need_permissions(lnd, opened):
     (lnd.macaroons / "few.macaroon").write_bytes(
         bake(
             lnd.root_key,
@@ -263,8 +263,10 @@ async def test_connect_needs_a_permission(lnd, opened):
         )
     )
     transport, _ = await opened(lnd, macaroon="few")
-    with pytest.raises(TransportError, match=r"does not permit ConnectPeer; .*lncli bakemacaroon .*ConnectPeer"):
+    with pytest.raises(NodeRefused, match=r"does not permit ConnectPeer; .*lncli bakemacaroon .*ConnectPeer"):
         await transport.connect(f"{PEER}@127.0.0.1:1")
+    with pytest.raises(NodeRefused, match=r"does not permit DisconnectPeer; .*lncli bakemacaroon .*DisconnectPeer"):
+        await transport.disconnect(PEER)
 
 
 async def test_disconnect(lnd, other, opened, caplog):
@@ -283,6 +285,11 @@ async def test_peers_that_are_kept(lnd, other, opened):
     await sink.until(lambda sink: len(sink.connected) == 2)
     lnd.part(other)
     await sink.until(lambda sink: len(sink.connected) == 3)
+
+
+async def test_lnd_is_not_to_connect_to_itself(lnd, opened):
+    with pytest.raises(TransportError, match=f"connect: {lnd.uri} is this LND itself"):
+        await opened(lnd, connect=[lnd.uri])
 
 
 async def test_a_peer_that_is_kept_is_tried_until_it_is_there(lnd, other, opened, caplog):
