@@ -110,6 +110,10 @@ def test_a_class_of_static_functions_and_a_module_with_an_extension_are_plugins(
             {"transport": "memory", "transport_options": {"nope": 1}},
             "transport 'memory' does not take these options: MemoryTransport.__init__() got an unexpected",
         ),
+        (
+            {"transport": "lnd", "transport_options": {"lnd": "a:1"}},
+            "argument 'lnd'; it has address, tlscert, macaroon",
+        ),
         ({"transport": "memory", "transport_options": {"network": 5}}, "network should be a MemoryNetwork, not int"),
         ({"transport": "bolt8"}, "transport 'bolt8' does not take these options: Bolt8Transport.__init__() missing"),
         ({"transport": "bolt8", "transport_options": {"key": "aa" * 32}}, "key should be a PrivateKey, not str"),

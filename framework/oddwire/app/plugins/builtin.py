@@ -35,22 +35,35 @@ class Builtins:
 def _bolt8(**options: Any) -> Transport:
     from oddwire.transports.bolt8.transport import Bolt8Transport
 
-    return Bolt8Transport(**options)
+    return _make(Bolt8Transport, options)
 
 
 def _cln(**options: Any) -> Transport:
     from oddwire.transports.cln.transport import ClnTransport
 
-    return ClnTransport(**options)
+    return _make(ClnTransport, options)
 
 
 def _lnd(**options: Any) -> Transport:
     from oddwire.transports.lnd.transport import LndTransport
 
-    return LndTransport(**options)
+    return _make(LndTransport, options)
 
 
 def _memory(**options: Any) -> Transport:
     from oddwire.transports.memory import MemoryTransport
 
-    return MemoryTransport(**options)
+    return _make(MemoryTransport, options)
+
+
+def _make(kind: Callable[..., Transport], options: Mapping[str, Any]) -> Transport:
+    """Return a transport. Raises what it raises; over a name that it does not have, `TypeError` with those it has."""
+    try:
+        return kind(**options)
+    except TypeError as error:
+        import inspect  # only for errors
+
+        names = list(inspect.signature(kind).parameters)
+        if set(options) <= set(names):
+            raise
+        raise TypeError(f"{error}; it has {', '.join(names) or 'no options'}") from None

@@ -1,3 +1,5 @@
+import pytest
+
 from oddwire.app.plugins.builtin import Builtins
 from oddwire.transports.base import Transport
 
@@ -10,3 +12,9 @@ def test_brings_the_four_transports() -> None:
     made = Builtins().register_transports()
     assert set(made) == {"bolt8", "cln", "lnd", "memory"}
     assert isinstance(made["memory"](), Transport)
+
+
+@pytest.mark.parametrize("name", ["bolt8", "cln", "lnd", "memory"])
+def test_an_option_that_a_transport_does_not_have_is_answered_by_those_it_has(name: str) -> None:
+    with pytest.raises(TypeError, match=r"argument 'nope'.*; it has \w+"):
+        Builtins().register_transports()[name](nope=1)
