@@ -8,7 +8,7 @@ from oddwire.transports.lnd.credentials import LndCredentials
 
 __all__ = ["options", "target"]
 
-_MAX_ANSWER: Final = 64 * 1024 * 1024  # bytes; ListPeers has about 1 KB a peer
+_MAX_ANSWER: Final = 200 * 1024 * 1024  # bytes, as lncli; a peer can make its part of ListPeers 4 MB long
 
 
 def target(credentials: LndCredentials) -> str:

@@ -24,8 +24,8 @@ from oddwire.transports.lnd.messages import (
     LndPeer,
     decode_custom_message,
     encode_custom_message,
-    read_peer,
 )
+from oddwire.transports.lnd.peer_list import read_peers
 from oddwire.transports.lnd.probe import find_fault
 
 _asked = os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else its C core writes to stderr; it looks once, here
@@ -46,7 +46,9 @@ if (_grpc_logger := logging.getLogger("grpc")).level == logging.NOTSET:
 
 _KEEPALIVE: Final = 30.0
 _CONNECT_TIMEOUT: Final = 10.0  # seconds until LND has to tell its state
-_UNKNOWN, _INVALID, _DEADLINE, _UNIMPLEMENTED, _INTERNAL, _GONE = 2, 3, 4, 12, 13, 14  # gRPC's status codes
+_PATIENCE: Final = 30.0  # seconds for answers that nobody waits for but us
+_SHORT: Final = 1 << 16  # bytes of an answer that is read at once
+_UNKNOWN, _INVALID, _DEADLINE, _UNIMPLEMENTED, _GONE, _DATA_LOSS = 2, 3, 4, 12, 14, 15  # gRPC's status codes
 _NO_LND: Final = "speaks gRPC, but is no LND, or one before v0.14"
 _NO_MACAROON: Final = "expected 1 macaroon, got 0"
 _BAD_MACAROON: Final = ("verification failed", "cannot determine data format", "cannot retrieve macaroon", "caveat ")
@@ -119,11 +121,7 @@ class LndClient:
             raw = entry.request.encode(request or {})
         except WireError as error:
             raise LndError(_INVALID, f"{method}: {error}") from None
-        answer = await self._unary(entry, raw, timeout)
-        try:
-            return entry.answer.decode(answer)
-        except WireError as error:
-            raise LndError(_INTERNAL, f"LND's answer to {method} cannot be read: {error}") from None
+        return await self._read_answer(method, await self._unary(entry, raw, timeout), entry.answer.decode)
 
     async def send_custom_message(self, peer: NodeId, type_id: int, data: bytes) -> None:
         """Send a message of 0 to 65533 bytes behind its type; returns when LND has written it to the peer's socket.
@@ -146,17 +144,15 @@ class LndClient:
 
     async def state(self) -> str:
         """Return LND's state, such as ``LOCKED`` or ``SERVER_ACTIVE``; needs no macaroon. Raises `LndUnavailable`."""
-        answer = await self.call("GetState")
+        answer = await self.call("GetState", timeout=_PATIENCE)
         self._state = str(answer["state"])
         return self._state
 
     async def peers(self) -> list[LndPeer]:
         """Return the connected peers. Raises what `call` does."""
-        answer = await self.call("ListPeers", {"latest_error": True})
-        try:
-            return [read_peer(entry) for entry in answer["peers"]]
-        except WireError as error:
-            raise LndError(_INTERNAL, f"LND's answer to ListPeers cannot be read: {error}") from None
+        call = CALLS["ListPeers"]
+        raw = call.request.encode({"latest_error": True})
+        return await self._read_answer(call.name, await self._unary(call, raw, _PATIENCE), read_peers)
 
     @property
     def lost(self) -> str | None:
@@ -272,6 +268,13 @@ class LndClient:
             raise LndUnavailable(self._lost or "") from None
         except aio.UsageError:
             raise LndUnavailable(self._lost or f"not connected to {self._name}") from None
+
+    async def _read_answer(self, method: str, raw: bytes, read: Callable[[bytes], T]) -> T:
+        try:
+            # A peer can make the list of peers so long that the loop would stand still for seconds
+            return read(raw) if len(raw) <= _SHORT else await asyncio.to_thread(read, raw)
+        except WireError as error:
+            raise LndError(_DATA_LOSS, f"LND's answer to {method} cannot be read: {error}") from None
 
     def _subscribe(self, call: Call, read: Callable[[bytes], T]) -> AsyncIterator[T]:
         if self._lost is not None:

@@ -15,6 +15,7 @@ from oddwire.transports.lnd.macaroon import bake_line
 __all__ = ["call_failure", "is_not_ready", "send_failure"]
 
 _NOT_FOUND: Final = 5  # gRPC's status
+_PASSING: Final = (1, 4, 8, 10, 13)  # cancelled, out of time, exhausted, aborted, internal: gRPC's, or a proxy's
 _DENIED: Final = "permission denied"
 _HUNG_UP: Final = "EOF"
 _NOT_READY: Final = (
@@ -29,8 +30,8 @@ _OUT_OF_RANGE: Final = "not in custom range"
 
 
 def is_not_ready(error: LndError) -> bool:
-    """Return whether LND is not ready for this call yet, and will be."""
-    return error.text.startswith(_NOT_READY)
+    """Return whether LND is not ready for this call yet, and will be; LND's own errors have none of these statuses."""
+    return error.code in _PASSING or error.text.startswith(_NOT_READY)
 
 
 def call_failure(error: LndFailure, method: str) -> TransportError:

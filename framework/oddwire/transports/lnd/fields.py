@@ -94,7 +94,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise WireError("has a number of more than 10 bytes")
 
 
-def _split(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
+def split(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
     """Yield number, wire type and raw value of each field. Raises `WireError`."""
     at = 0
     while at < len(data):
@@ -282,7 +282,7 @@ class Shape:
 
     def _pieces(self, data: bytes) -> Iterator[tuple[int, int, Any]]:
         try:
-            yield from _split(data)
+            yield from split(data)
         except WireError as error:
             raise WireError(f"{self.name} {error}") from None
 

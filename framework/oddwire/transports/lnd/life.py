@@ -10,7 +10,7 @@ from oddwire.errors import TransportError
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.transports.lnd.client import LndClient
-from oddwire.transports.lnd.errors import LndError, LndFailure, LndUnavailable
+from oddwire.transports.lnd.errors import LndError, LndFailure, LndRefused, LndUnavailable
 from oddwire.transports.lnd.failures import call_failure, is_not_ready
 from oddwire.transports.lnd.limits import LndLimits
 from oddwire.transports.lnd.peer_directory import PeerDirectory
@@ -22,6 +22,7 @@ __all__ = ["Life", "OtherNode"]
 logger = get_logger("oddwire.transports.lnd")
 
 _ACTIVE: Final = ("RPC_ACTIVE", "SERVER_ACTIVE")
+_PATIENCE: Final = 30.0  # seconds for an answer to GetInfo
 _STATES: Final = {
     "NON_EXISTING": "no wallet; make one with lncli create",
     "LOCKED": "wallet locked; unlock it with lncli unlock",
@@ -146,25 +147,27 @@ class Life:
     async def _active(self, client: LndClient) -> dict[str, Any]:
         """Wait until LND is active, and return its ``GetInfo``. Raises `LndFailure`."""
         while True:
-            state = await client.state()
-            doing = _STATES.get(state, state)
-            if state in _ACTIVE:
-                try:
-                    info = await client.call("GetInfo")
-                except LndError as error:
-                    if not is_not_ready(error):
-                        raise
-                    doing = error.text
-                else:
+            try:
+                state = await client.state()
+                if state in _ACTIVE:
+                    info = await client.call("GetInfo", timeout=_PATIENCE)
                     if state != _ACTIVE[-1]:
                         logger.info("%s has no peers yet: it waits for its chain", self._name)
                     return info
+                doing = _STATES.get(state, state)
+            except LndError as error:
+                if not is_not_ready(error):
+                    raise
+                doing = error.text
             self._say(f"{self._name}: {doing}")
             await asyncio.sleep(self._limits.retry_first)
 
     def _recognize(self, info: Mapping[str, Any]) -> None:
-        """Check that LND is the node that it was. Raises `OtherNode`."""
-        node_id = NodeId(info["identity_pubkey"])
+        """Check that LND is the node that it was. Raises `OtherNode`, and `LndRefused` if it does not say."""
+        try:
+            node_id = NodeId(info["identity_pubkey"])
+        except ValueError as error:
+            raise LndRefused(f"{self._name} is no LND, as it does not say which node it is: {error}") from None
         if self.node_id is None:
             self.node_id = node_id
         elif node_id != self.node_id:
@@ -191,7 +194,7 @@ class Life:
             tasks.append(loop.create_task(directory.read_messages(messages)))
             tasks.append(loop.create_task(directory.read_events(events)))
             doing = "GetInfo"  # a call's answer: by then the subscriptions are in force
-            self._recognize(await client.call(doing))
+            self._recognize(await client.call(doing, timeout=_PATIENCE))
             doing = "ListPeers"
             await directory.begin(client)
             doing = "SubscribeCustomMessages"

@@ -39,7 +39,6 @@ __all__ = [
     "LndPeer",
     "decode_custom_message",
     "encode_custom_message",
-    "read_peer",
 ]
 
 EMPTY: Final = Shape("request")
@@ -164,22 +163,6 @@ class LndPeer(FrozenRecord, kw_only=True):
     def direction(self) -> Literal["in", "out"]:
         """Who dialed, as in `PeerInfo`."""
         return "in" if self.inbound else "out"
-
-
-def read_peer(entry: dict[str, Any]) -> LndPeer:
-    """Return the peer of one decoded entry. Raises `WireError` for a key that is none."""
-    try:
-        node_id = NodeId(entry["pub_key"])
-    except ValueError as error:
-        raise WireError(str(error)) from None
-    return LndPeer(
-        node_id=node_id,
-        address=entry["address"],
-        inbound=entry["inbound"],
-        features=frozenset(map(int, entry["features"])),
-        bytes_sent=int(entry["bytes_sent"]),
-        bytes_recv=int(entry["bytes_recv"]),
-    )
 
 
 # Custom messages: the two coders that run for each of them, without a dict. -----------------------------------------

@@ -9,7 +9,7 @@ and answer: of a peer it counts only if no event has come since the question.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from oddwire.proto.features import feature_bytes
 from oddwire.proto.keys import NodeId
@@ -262,14 +262,9 @@ class PeerTable:
             if entry.online or entry.has_messages or entry.expected:
                 self._ask_again(entry)
             return
-        info = PeerInfo(
-            node_id=peer.node_id,
-            address=peer.address,
-            direction="in" if peer.inbound else "out",
-            features=feature_bytes(peer.features),
-        )
+        direction: Literal["in", "out"] = "in" if peer.inbound else "out"
         if before is not None:
-            is_same = (info.address, info.direction) == (before.address, before.direction)
+            is_same = (peer.address, direction) == (before.address, before.direction)
             is_same = is_same and peer.bytes_sent >= entry.sent and peer.bytes_recv >= entry.received
             if not is_same:
                 entry.end()
@@ -279,7 +274,12 @@ class PeerTable:
             if not entry.online:
                 entry.first = entry.first or self._is_first
                 entry.owed += not entry.first
-            entry.info = info
+            entry.info = info = PeerInfo(
+                node_id=peer.node_id,
+                address=peer.address,
+                direction=direction,
+                features=feature_bytes(peer.features),
+            )
             entry.has_messages = entry.expected = False
             entry.tries = 0
             yield peer.node_id, info

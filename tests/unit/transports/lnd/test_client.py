@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import traceback
 
 import pytest
@@ -150,13 +151,23 @@ async def test_a_call_that_is_cancelled_leaves_the_connection_as_it_is(lnd, clie
 
 
 async def test_an_answer_that_cannot_be_read(lnd, client):
-    lnd.script("ListPeers", {"peers": [{"pub_key": "02"}]})
+    lnd.script("ListPeers", {"raw": b"\x0a\x05\x0a"})
     with pytest.raises(LndError) as caught:
         await client.peers()
     assert (caught.value.code, caught.value.text) == (
-        13,
-        "LND's answer to ListPeers cannot be read: node id should be 66 hex digits, not '02'",
+        15,
+        "LND's answer to ListPeers cannot be read: list of peers ends within field 1, which has 5 bytes",
     )
+
+
+async def test_a_long_answer_does_not_stop_the_loop(lnd, client, caplog):
+    peers = [{"pub_key": "02"}, {"pub_key": str(lnd.node_id), "features": {bit: {} for bit in range(1, 40001, 2)}}]
+    lnd.script("ListPeers", {"peers": peers}, {"peers": peers})
+    [peer] = await client.peers()
+    assert len(peer.features) == 20000
+    [record] = caplog.records
+    assert record.thread != threading.get_ident(), "another thread has read it"
+    assert (await client.call("ListPeers"))["peers"][0]["pub_key"] == "02"
 
 
 async def test_a_message_that_cannot_be_read_is_logged_and_the_next_one_comes(lnd, client, caplog):

@@ -60,6 +60,30 @@ async def test_each_state_is_waited_for_and_told_once(tmp_path, make, log):
         assert transport.node_id == lnd.node_id
 
 
+@pytest.mark.parametrize("call", ["GetState", "GetInfo", "SubscribeCustomMessages", "SubscribePeerEvents", "ListPeers"])
+@pytest.mark.parametrize("code", [1, 4, 8, 10, 13])
+async def test_what_grpc_or_a_proxy_answers_is_waited_out(lnd, make, log, call, code):
+    lnd.script(call, Refusal(code, "stream terminated by RST_STREAM"))
+    await make(lnd).open(Manifest(), RecordingSink())
+    assert texts(log)[0].endswith("; waiting")
+
+
+@pytest.mark.parametrize("info", [{}, {"identity_pubkey": "02"}])
+async def test_one_that_does_not_say_which_node_it_is(lnd, make, opened, log, info):
+    lnd.script("GetInfo", info)
+    with pytest.raises(TransportError, match="is no LND, as it does not say which node it is: node id should be"):
+        await make(lnd).configure(Manifest())
+    lnd.script("GetInfo", lnd._info({}), info)  # while it is subscribed to
+    with pytest.raises(TransportError, match="is no LND"):
+        await make(lnd).open(Manifest(), RecordingSink())
+    _, sink = await opened(lnd)
+    lnd.script("GetInfo", info)
+    await lnd.restart()
+    await until(lambda: f"LND at {lnd.address} is back" in texts(log))
+    assert "which node it is" in log.text
+    assert sink.events == []
+
+
 async def test_a_call_that_is_not_served_yet_is_waited_for(lnd, make, log):
     lnd.script("GetInfo", Refusal(2, "wallet locked, unlock it to enable full RPC access"))
     await make(lnd).configure(Manifest())

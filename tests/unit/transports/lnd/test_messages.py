@@ -10,11 +10,8 @@ from oddwire.proto import NodeId
 from oddwire.transports.lnd.fields import WireError
 from oddwire.transports.lnd.messages import (
     CUSTOM_MESSAGE,
-    PEERS,
-    LndPeer,
     decode_custom_message,
     encode_custom_message,
-    read_peer,
 )
 
 PEER = NodeId(b"\x02" + bytes(range(32)))
@@ -58,24 +55,3 @@ def test_what_no_lnd_sends(message, text):
 def test_a_later_version_may_add_fields_to_a_message():
     raw = encode_custom_message(PEER, 40001, b"data") + bytes.fromhex("2a0161")
     assert decode_custom_message(raw) == (PEER, b"\x9c\x41data")
-
-
-def test_a_listed_peer():
-    listed = {**PEERS_FIELDS, "features": {"9": {"name": "x"}, 0: {}}}
-    [entry] = PEERS.decode(PEERS.encode({"peers": [listed]}))["peers"]
-    assert read_peer(entry) == LndPeer(
-        node_id=PEER, address="10.0.0.1:9735", inbound=True, features=frozenset((0, 9)), bytes_sent=5, bytes_recv=6
-    )
-    assert read_peer(entry).direction == "in"
-
-
-def test_a_listed_peer_in_its_handshake_has_no_features():
-    [entry] = PEERS.decode(PEERS.encode({"peers": [{"pub_key": str(PEER)}]}))["peers"]
-    assert read_peer(entry) == LndPeer(node_id=PEER)
-    assert read_peer(entry).direction == "out"
-
-
-def test_a_listed_peer_without_a_key():
-    [entry] = PEERS.decode(PEERS.encode({"peers": [{"address": "10.0.0.1:9735"}]}))["peers"]
-    with pytest.raises(WireError, match="node id should be 66 hex digits, not ''"):
-        read_peer(entry)
