@@ -113,6 +113,13 @@ class InboundQueue:
                 return False
             if not self._has_room(peer, inbound, event):
                 return False
+        elif isinstance(event, PeerInfo):
+            self._hold(inbound, event.features)
+        elif inbound.queue and isinstance(last := inbound.queue[-1], PeerInfo):
+            # A connection without a payload is not told: a paused peer may connect and disconnect for ever
+            inbound.queue.pop()
+            self._release(inbound, last.features)
+            return self.drain(peer)
         inbound.queue.append(event)
         inbound.clear = False
         if isinstance(event, PeerInfo) and inbound.staged:
@@ -152,6 +159,7 @@ class InboundQueue:
                 self._release(inbound, event)
                 self._sink_payload(peer, event)
             elif isinstance(event, PeerInfo):
+                self._release(inbound, event.features)
                 inbound.up = True
                 self._call(self.sink.peer_connected, event)
             elif isinstance(event, str):
@@ -194,12 +202,16 @@ class InboundQueue:
         if inbound.held + size > self._limits.held or self.held + size > self._limits.held_total:
             self._dropped.add(peer)
             return False
-        inbound.held += size
-        self.held += size
+        self._hold(inbound, payload)
         return True
 
-    def _release(self, inbound: PeerInbound, payload: bytes) -> None:
-        size = len(payload) + _OVERHEAD
+    def _hold(self, inbound: PeerInbound, data: bytes) -> None:
+        size = len(data) + _OVERHEAD
+        inbound.held += size
+        self.held += size
+
+    def _release(self, inbound: PeerInbound, data: bytes) -> None:
+        size = len(data) + _OVERHEAD
         inbound.held -= size
         self.held -= size
 

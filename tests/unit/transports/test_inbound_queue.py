@@ -165,3 +165,27 @@ def test_one_message_is_no_messages(caplog) -> None:
     assert caplog.messages[1] == f"1 message of {ONE} had to be dropped"
     assert len(caplog.messages) == 2
     assert repr(dropped) == "<1 dropped>"
+
+
+def test_a_paused_peer_that_connects_for_ever_takes_no_room_for_ever(sink: Sink) -> None:
+    queue = queue_of(sink, held=10000)
+    info = PeerInfo(node_id=ONE, features=b"x" * 4000)
+    for event in (INFO, b"a"):
+        queue.push(ONE, event)
+    queue.pause(ONE)
+    queue.push(ONE, b"b")
+    for _ in range(100):
+        for event in ("gone", info):
+            queue.push(ONE, event)
+    assert len(queue.peers[ONE].queue) == 3
+    for _ in range(100):
+        for event in (b"c", "gone", info):
+            queue.push(ONE, event)
+    assert queue.held == queue.peers[ONE].held <= 16000
+    assert len(queue.peers[ONE].queue) < 10
+    queue.resume(ONE)
+    queue.drain(ONE)
+    assert sink.told == [INFO, b"a", b"b", "gone", info, b"c", "gone", info, b"c", "gone", info]
+    assert queue.held == 0
+    queue.push(ONE, "gone")
+    assert queue.peers == {}
