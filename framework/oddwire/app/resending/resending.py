@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from oddwire import clocks
 from oddwire.app.resending.again import Again, Pending
 from oddwire.app.resending.entries import Entry, Ident
 from oddwire.app.resending.kept_messages import KeptMessages
@@ -90,10 +91,11 @@ class Resending:
     async def pending(self, node_id: NodeId) -> list[Pending]:
         """Return what waits for a peer, the oldest first; see `Peer.pending`."""
         await self._delivery.store.ready()
-        found: list[Pending] = []
+        found: list[tuple[float, Pending]] = []  # with the time it is from: ages are of when each was read
         for rows in self._delivery.outbox.kept(node_id):
+            now = clocks.monotonic()
             found += [
-                Pending(extension=extension, message=self.message_of(payload), reliable=True, age=age)
+                (now - age, Pending(extension=extension, message=self.message_of(payload), reliable=True, age=age))
                 for extension, age, payload in rows
             ]
             await asyncio.sleep(0)
@@ -101,21 +103,20 @@ class Resending:
         for number, entry in enumerate([] if peer is None else [*peer.entries.values()]):
             payload = self.kept.payload_of(entry)
             if payload is not None and entry.live:
-                found.append(
-                    Pending(
-                        extension=entry.ident.extension,
-                        message=self.message_of(payload),
-                        reliable=False,
-                        age=self.kept.age_of(entry),
-                        key=decode_key(entry.ident.key),
-                        sent=entry.sent,
-                        due=None if self._resender is None else self._resender.due_in(entry),
-                    )
+                one = Pending(
+                    extension=entry.ident.extension,
+                    message=self.message_of(payload),
+                    reliable=False,
+                    age=self.kept.age_of(entry),
+                    key=decode_key(entry.ident.key),
+                    sent=entry.sent,
+                    due=None if self._resender is None else self._resender.due_in(entry),
                 )
+                found.append((clocks.monotonic() - one.age, one))
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
-        found.sort(key=lambda one: -one.age)
-        return found
+        found.sort(key=lambda dated: dated[0])
+        return [one for _, one in found]
 
     def message_of(self, payload: bytes) -> Message | None:
         """Return the message with these bytes; None if they cannot be decoded any more."""
