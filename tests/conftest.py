@@ -50,8 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
     SQLite waits for the disk at each commit, and a disk is slow.
     """
     os.environ.pop("PYTEST_ADDOPTS", None)  # is for us, and not for the pytests that authors start in the docs
+    # Ignored under nohup, or in a shell's background, and so by every program started here
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup, and so by every program started here
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & os.environ.keys() and config.option.basetemp is None:
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
             if shutil.disk_usage(MEMORY_DISK).free >= ENOUGH_MEMORY:

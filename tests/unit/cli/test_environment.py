@@ -128,7 +128,7 @@ async def test_commands_work_there(run, tmp_path: Path, name: str) -> None:
     brief = {
         "plugin": ((*module, "plugin", str(quote), "-o", str(tmp_path / "quote")), 0),
         "send": ((*module, "send", NOBODY, "echo.Request", "text=hi"), 1),
-        "call": ((*module, "call", "--lightning-dir", str(tmp_path / "nobody"), "getinfo"), 2),
+        "call": ((*module, "call", "--lightning-dir", str(tmp_path / "nobody"), "getinfo"), 1),
     }
     surroundings = WORKING[name]
     ends = await asyncio.gather(

@@ -41,8 +41,8 @@ finally:
 __all__ = ["LndClient", "LndError", "LndRefused", "LndUnavailable"]
 
 logger = get_logger("oddwire.transports.lnd")
-if (_grpc_logger := logging.getLogger("grpc")).level == logging.NOTSET:
-    _grpc_logger.setLevel(logging.WARNING)  # at DEBUG it tells of each call
+if logging.getLogger("grpc").level == logging.NOTSET:
+    logging.getLogger("grpc").setLevel(logging.WARNING)  # at DEBUG it tells of each call
 
 _KEEPALIVE: Final = 30.0
 _CONNECT_TIMEOUT: Final = 10.0  # seconds until LND has to tell its state

@@ -33,6 +33,7 @@ __all__ = [
     "Shape",
     "WireError",
     "read_varint",
+    "split",
     "varint",
 ]
 
