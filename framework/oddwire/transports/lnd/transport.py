@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -38,7 +39,7 @@ logger = get_logger("oddwire.transports.lnd")
 _CLOSED: Final = "closed by us"
 _DEADLINE: Final = 4  # gRPC's status
 _CONNECTED: Final = "already connected to peer"
-_DISCONNECTED: Final = " is not connected"
+_DISCONNECTED: Final = re.compile(r".* is not connected|unable to parse pubkey: ")  # a key that is no point is no peer
 _LONGEST: Final = 1e8  # seconds
 
 T = TypeVar("T")
@@ -309,7 +310,7 @@ class LndTransport(HostTransport):
         try:
             await life.client.call("DisconnectPeer", {"pub_key": str(peer)})
         except LndFailure as error:
-            if isinstance(error, LndUnavailable) or error.reason.endswith(_DISCONNECTED):
+            if isinstance(error, LndUnavailable) or _DISCONNECTED.match(error.reason):
                 return
             raise call_failure(error, "DisconnectPeer") from None
 
