@@ -260,12 +260,8 @@ class LndClient:
         try:
             answer: bytes = await self._method(call)(raw, metadata=metadata, timeout=timeout)
             return answer
-        except aio.AioRpcError as error:
-            raise self._failed(error, call) from None
-        except asyncio.CancelledError:
-            if self._is_cancelled():
-                raise
-            raise LndUnavailable(self._lost or "") from None
+        except (aio.AioRpcError, asyncio.CancelledError) as error:
+            raise self._ended(error, call) from None
         except aio.UsageError:
             raise LndUnavailable(self._lost or f"not connected to {self._name}") from None
 
@@ -290,19 +286,19 @@ class LndClient:
                     logger.warning("LND sent by %s what cannot be read, which is dropped: %s", call.name, error)
                     continue
                 yield value
-        except aio.AioRpcError as error:
-            raise self._failed(error, call) from None
-        except asyncio.CancelledError:
-            if self._is_cancelled():
-                raise
-            raise LndUnavailable(self._lost or "") from None
+        except (aio.AioRpcError, asyncio.CancelledError) as error:
+            raise self._ended(error, call) from None
         finally:
             stream.cancel()
 
-    def _is_cancelled(self) -> bool:
-        """Return whether it is the task that is cancelled, not the call, as calls are when their channel is closed."""
+    def _ended(self, error: aio.AioRpcError | asyncio.CancelledError, call: Call) -> BaseException:
+        """Return what to raise for the end of a call: by LND, by cancellation of our task, or with its channel."""
+        if not isinstance(error, asyncio.CancelledError):
+            return self._failed(error, call)
         task = asyncio.current_task()
-        return self._lost is None or (task is not None and task.cancelling() > 0)
+        if self._lost is None or (task is not None and task.cancelling() > 0):
+            return error
+        return LndUnavailable(self._lost)  # calls are cancelled, too, when their channel is closed
 
     def _end(self, details: str) -> str:
         """Return how the connection ended, for people, from gRPC's words."""
