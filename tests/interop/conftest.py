@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from typing import Any, Self
 
 import pytest
 from pyln.client import LightningRpc, RpcError
+from tests.support.ports import free_port
 from tests.support.waiting import until_answered
 
 from oddwire.proto import PrivateKey
@@ -635,11 +635,6 @@ def program(name: str | Path) -> Path:
     if isinstance(name, Path):
         return name
     return next(path for folder in ("plugins", "extensions") if (path := HERE / folder / f"{name}.py").exists())
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 class Starter:

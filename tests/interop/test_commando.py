@@ -8,7 +8,7 @@ import shlex
 import sys
 
 import pytest
-from tests.interop.conftest import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.interop
 

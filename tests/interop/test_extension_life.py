@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.ports import free_port
 
 from oddwire import Application
 from oddwire.proto import NodeId, PrivateKey
@@ -19,7 +20,7 @@ from oddwire.transports import Manifest, Transport
 from oddwire.transports.bolt8 import Bolt8Transport
 from oddwire.transports.memory import MemoryNetwork
 
-from .conftest import Recorder, free_port
+from .conftest import Recorder
 
 pytestmark = pytest.mark.interop
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.ports import free_port
 from tests.support.waiting import until_answered
 
 from oddwire.proto import NodeId
 
-from .conftest import LIMIT, Recorder, free_port
+from .conftest import LIMIT, Recorder
 
 pytestmark = pytest.mark.interop
 

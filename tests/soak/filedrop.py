@@ -13,13 +13,14 @@ import json
 import os
 import random
 import re
-import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+
+from tests.support.ports import free_port
 
 from oddwire_extensions.filedrop.transfers import SYNC
 
@@ -96,8 +97,7 @@ async def rough_transfer(folder: Path, size: int, kills: int, seed: int, say: Ca
     """Run it; return how many bytes of memory the processes took at most, beyond what they had at their start."""
     chance, path = random.Random(seed), folder / "large.bin"
     digest = await asyncio.to_thread(write_file, path, size, chance)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     receiver = Process(folder / "receiver", f"--listen=127.0.0.1:{port}")
     await receiver.start()
     sender = Process(folder / "sender", f"--connect={receiver.uri}")

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import socket
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.soak.orders import compare, soak
+from tests.support.ports import free_port
 
 from oddwire import Application, NodeId, OddwireError, PrivateKey
 from oddwire.session.constants import SESSION_TYPE_BYTES
@@ -147,9 +147,7 @@ class Link:
 async def rough_day(folder: Path, messages: int, kills: int, seed: int, say: Callable[[str], object]) -> Counter[str]:
     """Run it, check what the two have written down, and give what was done to them."""
     chance, counts = random.Random(seed), Counter[str]()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     async with Link(port) as link:
         relayed = link.server.sockets[0].getsockname()[1]
         node_id = NodeId(KEYS["bob"].public_key())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.interop.conftest import free_port
+from tests.support.ports import free_port
 
 from oddwire.errors import TransportError
 from oddwire.proto import PrivateKey, PublicKey, connect

@@ -17,7 +17,8 @@ from typing import Any, Self
 
 import grpc
 import grpc.aio
-from tests.interop.conftest import LIMIT, free_port
+from tests.interop.conftest import LIMIT
+from tests.support.ports import free_port
 from tests.support.waiting import until, until_answered, until_blocking
 
 SERVER_ACTIVE = 4

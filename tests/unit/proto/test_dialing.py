@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.support.ports import common_port
+from tests.support.ports import free_port
 
 from oddwire.errors import HandshakeFailed, TransportError
 from oddwire.proto import PrivateKey, connect, serve
@@ -130,7 +130,7 @@ async def test_where_all_addresses_fail_each_is_told_with_its_reason(names):
 
 
 async def test_a_name_that_takes_too_long_says_what_each_address_has_come_to(names):
-    port = common_port(WELL, OTHER, THIRD)
+    port = free_port(WELL, OTHER, THIRD)
     names(WELL, OTHER, THIRD)
     with dropping(OTHER, port), silent(THIRD, port), pytest.raises(TransportError) as caught:
         await connect(DIALER, NODE_ID, NAME, port, timeout=3)
@@ -140,7 +140,7 @@ async def test_a_name_that_takes_too_long_says_what_each_address_has_come_to(nam
 
 
 async def test_giving_up_leaves_no_socket_behind(names):
-    port = common_port(WELL, OTHER, THIRD)
+    port = free_port(WELL, OTHER, THIRD)
     names(WELL, OTHER, THIRD)
     with dropping(OTHER, port), silent(THIRD, port):
         for turns in range(0, 60, 3):
@@ -155,7 +155,7 @@ async def test_giving_up_leaves_no_socket_behind(names):
 
 async def test_only_one_socket_of_several_that_answer_stays(names):
     took = []
-    port = common_port(WELL, OTHER, THIRD)
+    port = free_port(WELL, OTHER, THIRD)
     servers = [await asyncio.start_server(lambda r, w: took.append(w), host, port) for host in (WELL, OTHER)]
     failed = []
     address, sock = await first_socket(

@@ -6,6 +6,7 @@ import gc
 import socket
 
 import pytest
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 from oddwire.errors import (
@@ -92,11 +93,6 @@ async def raw_listener(handler, *, key=RAW):
     """A raw peer that can be dialed; gives its URI."""
     async with await serve(handler, key, "127.0.0.1", 0) as server:
         yield f"{key.public_key().hex()}@127.0.0.1:{server.port}"
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 # Making and opening
