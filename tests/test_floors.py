@@ -47,6 +47,7 @@ FLOORS = {
     "oddwire.session": 4,
     "oddwire.node": 4,
     "oddwire.app": 5,
+    "oddwire.cluster": 6,
     "oddwire.decoding": 5,
     "oddwire.monitor": 6,
     "oddwire.testing": 7,

@@ -53,6 +53,7 @@ NOT_YET = {
     *("argparse", "click", "rich", "typer", "oddwire.cli", "oddwire.testing"),
     # transports that others use
     *("grpc", "oddwire.transports.lnd"),
+    *("nats", "oddwire.transports.nats"),
     # cryptography, and the embedded node's network
     *("coincurve", "cryptography", "hashlib", "hmac", "python_socks", "oddwire.node"),
     *("oddwire.proto.bolt1", "oddwire.proto.connection", "oddwire.proto.ecdsa", "oddwire.proto.noise"),

@@ -1,0 +1,56 @@
+"""Buckets at a real nats-server."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.waiting import until_answered
+
+from oddwire.transports.nats.bucket import Bucket, Value
+from oddwire.transports.nats.connection import BrokerConnection
+from oddwire.transports.nats.errors import BrokerRefused, BrokerUnavailable, UnexpectedSequence
+
+
+async def test_compare_and_set(connection: BrokerConnection) -> None:
+    bucket = Bucket(connection, "SETS")
+    await bucket.create_bucket()
+    await bucket.create_bucket()
+    assert await bucket.get("a.b") is None
+    first = await bucket.create("a.b", b"1")
+    with pytest.raises(UnexpectedSequence):
+        await bucket.create("a.b", b"2")
+    second = await bucket.update("a.b", b"2", first)
+    with pytest.raises(UnexpectedSequence):
+        await bucket.update("a.b", b"3", first)
+    assert await bucket.get("a.b") == Value(b"2", second)
+    with pytest.raises(UnexpectedSequence):
+        await bucket.delete("a.b", first)
+    await bucket.delete("a.b", second)
+    assert await bucket.get("a.b") is None
+    third = await bucket.create("a.b", b"4")
+    fourth = await bucket.put("a.c", b"5")
+    await bucket.put("c.d", b"6")
+    await bucket.delete("c.d")
+    assert await bucket.all() == {"a.b": Value(b"4", third), "a.c": Value(b"5", fourth)}
+    assert await bucket.all("c.") == {}
+
+
+async def test_values_that_expire(connection: BrokerConnection) -> None:
+    bucket = Bucket(connection, "SHORT", max_age=1.0)
+    await bucket.create_bucket()
+    with pytest.raises(BrokerRefused, match="time to live of 1 s, and should have 10 s"):
+        await Bucket(connection, "SHORT", max_age=10.0).create_bucket()
+    await bucket.create("a", b"1")
+
+    async def is_gone() -> bool:
+        return await bucket.get("a") is None
+
+    await until_answered(is_gone)
+    assert await bucket.all() == {}
+    await bucket.create("a", b"2")
+
+
+async def test_no_such_bucket(connection: BrokerConnection) -> None:
+    with pytest.raises((BrokerRefused, BrokerUnavailable)):
+        await Bucket(connection, "NONE").get("a")
+    with pytest.raises(BrokerUnavailable):
+        await Bucket(connection, "NONE").put("a", b"")
