@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from binascii import hexlify
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Final, Literal
 
 from oddwire.errors import ConnectionClosed, OddwireError
@@ -15,6 +16,8 @@ from oddwire.transports.base import PeerInfo
 from oddwire.transports.cln.pacing import ClnLimits
 from oddwire.transports.cln.peer_table import Event, PeerTable, Question, read_address
 from oddwire.transports.cln.send_queue import SendQueue
+from oddwire.transports.expected_peers import ExpectedPeers
+from oddwire.transports.inbound_delivery import InboundDelivery
 from oddwire.transports.inbound_queue import InboundQueue
 
 __all__ = ["PeerDirectory"]
@@ -38,7 +41,8 @@ class PeerDirectory:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._table = PeerTable()
-        self._expected: dict[NodeId, list[asyncio.Future[PeerInfo]]] = {}
+        self._delivery = InboundDelivery(inbound)
+        self._expected = ExpectedPeers()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -53,13 +57,12 @@ class PeerDirectory:
         info = self._table.info(node_id)
         if info is not None:
             return info
-        future: asyncio.Future[PeerInfo] = self._loop.create_future()
-        self._expected.setdefault(node_id, []).append(future)
-        self._table.connected(node_id, _direction(answer), read_address(answer.get("address")))
-        self.ask()
         try:
-            async with asyncio.timeout(_PATIENCE):
-                return await future
+            with self._expected.awaited(node_id) as future:
+                self._table.connected(node_id, _direction(answer), read_address(answer.get("address")))
+                self.ask()
+                async with asyncio.timeout(_PATIENCE):
+                    return await future
         except TimeoutError:
             raise ConnectionClosed(f"{node_id} connected, and disconnected at once") from None
         finally:
@@ -68,23 +71,17 @@ class PeerDirectory:
     async def catch_up(self) -> None:
         """Wait until all peers with a ``connect`` are reported; max 1 second, as some may have disconnected."""
         if self._table.awaited:
-            futures: list[asyncio.Future[PeerInfo]] = [self._loop.create_future() for _ in self._table.awaited]
-            for node_id, future in zip(self._table.awaited, futures, strict=True):
-                self._expected.setdefault(node_id, []).append(future)
-            try:
+            with ExitStack() as stack:
+                futures = [stack.enter_context(self._expected.awaited(node_id)) for node_id in self._table.awaited]
                 await asyncio.wait(futures, timeout=_MOMENT)
-            finally:
-                for future in futures:
-                    if not future.cancel() and not future.cancelled():
-                        future.exception()  # retrieved, and ignored
 
     def take_payload(self, peer: NodeId, payload: bytes) -> None:
         """Deliver a payload, or queue it: behind others, or until the peer is reported."""
         if self._table.info(peer) is None:
             self.inbound.stage(peer, payload)
             self._table.message_received(peer)
-        elif self.inbound.push(peer, payload):
-            self._drain_soon(peer)
+        else:
+            self._delivery.push(peer, payload)
 
     def take_notification(self, method: str, params: Mapping[str, Any]) -> None:
         """Handle ``connect`` or ``disconnect``. Raises `KeyError`, `TypeError` or `ValueError` for a malformed one."""
@@ -94,7 +91,7 @@ class PeerDirectory:
             self._table.connected(node_id, _direction(fields), read_address(fields.get("address")))
         else:
             self._report(self._table.disconnected(node_id, "disconnected"))
-            self._disappoint(node_id, "disconnected")
+            self._expected.fail(node_id, "disconnected")
 
     def ask(self) -> None:
         """Ask the node the table's questions; to be called after each event."""
@@ -106,8 +103,7 @@ class PeerDirectory:
 
     def resume(self, peer: NodeId) -> None:
         """Undo a pause of the inbound queue; queued payloads are delivered soon."""
-        if self.inbound.resume(peer):
-            self._drain_soon(peer)
+        self._delivery.resume(peer)
 
     async def aclose(self, reason: str) -> None:
         """Stop asking, fail waiting callers, and report every peer as disconnected. Idempotent."""
@@ -118,9 +114,8 @@ class PeerDirectory:
         for queue in self.send_queues.values():
             queue.close(reason)
         self.send_queues.clear()
-        for node_id in list(self._expected):
-            self._disappoint(node_id, reason)
-        self.inbound.close(reason)
+        self._expected.fail_all(reason)
+        self._delivery.close(reason)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _report(self, events: Sequence[Event]) -> None:
@@ -131,22 +126,12 @@ class PeerDirectory:
                 self.send_queues[node_id] = SendQueue(
                     b'{"node_id":"%b","msg":"' % hexlify(node_id), self._limits, self._loop
                 )
-                for future in self._expected.pop(node_id, ()):
-                    if not future.done():
-                        future.set_result(event)
+                self._expected.arrived(event)
             else:
                 queue = self.send_queues.pop(node_id, None)
                 if queue is not None:
                     queue.close(event)
-            if self.inbound.push(node_id, event):
-                self._drain_soon(node_id)
-
-    def _drain_soon(self, peer: NodeId) -> None:
-        self._loop.call_soon(self._drain, peer)
-
-    def _drain(self, peer: NodeId) -> None:
-        if not self._closed and self.inbound.drain(peer):
-            self._drain_soon(peer)
+            self._delivery.push(node_id, event)
 
     def _look_up(self, question: Question) -> None:
         if not self._closed:
@@ -165,11 +150,6 @@ class PeerDirectory:
             events = self._table.unanswered(number, node_id)
         self._report(events)
         self.ask()
-
-    def _disappoint(self, node_id: NodeId, reason: str) -> None:
-        for future in self._expected.pop(node_id, ()):
-            if not future.done():
-                future.set_exception(ConnectionClosed(reason))
 
 
 def _direction(fields: Mapping[str, Any]) -> Literal["in", "out"] | None:

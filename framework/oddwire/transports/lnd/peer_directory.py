@@ -12,6 +12,8 @@ from oddwire.exit_exceptions import must_pass
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.transports.base import PeerInfo
+from oddwire.transports.expected_peers import ExpectedPeers
+from oddwire.transports.inbound_delivery import InboundDelivery
 from oddwire.transports.inbound_queue import InboundQueue
 from oddwire.transports.lnd.client import LndClient
 from oddwire.transports.lnd.errors import LndFailure, LndUnavailable
@@ -41,7 +43,8 @@ class PeerDirectory:
         self._loop = asyncio.get_running_loop()
         self._table = PeerTable()
         self._client: LndClient | None = None
-        self._expected: dict[NodeId, list[asyncio.Future[PeerInfo]]] = {}
+        self._delivery = InboundDelivery(inbound)
+        self._expected = ExpectedPeers()
         self._timer: asyncio.TimerHandle | None = None
         self._asking: asyncio.Task[None] | None = None
         self._rest_until = 0.0
@@ -66,8 +69,7 @@ class PeerDirectory:
             self._asking.cancel()
         self._report(self._table.lost(reason))
         self._disappoint(reason)
-        for node_id in list(self._expected):
-            self._fail(node_id, reason)
+        self._expected.fail_all(reason)
 
     async def read_messages(self, messages: AsyncIterator[tuple[NodeId, bytes]]) -> None:
         """Read a stream of messages until it ends. Raises the client's errors."""
@@ -106,9 +108,8 @@ class PeerDirectory:
         for queue in self.send_queues.values():
             queue.close(reason)
         self.send_queues.clear()
-        for node_id in list(self._expected):
-            self._fail(node_id, reason)
-        self.inbound.close(reason)
+        self._expected.fail_all(reason)
+        self._delivery.close(reason)
 
     # Used by the transport ----------------------------------------------------------------------------
 
@@ -121,28 +122,22 @@ class PeerDirectory:
         info = self._table.info(node_id)
         if info is not None:
             return info
-        future: asyncio.Future[PeerInfo] = self._loop.create_future()
-        self._expected.setdefault(node_id, []).append(future)
-        self._table.expect(node_id)
-        self._ask()
         try:
-            async with asyncio.timeout(_PATIENCE):
-                return await future
+            with self._expected.awaited(node_id) as future:
+                self._table.expect(node_id)
+                self._ask()
+                async with asyncio.timeout(_PATIENCE):
+                    return await future
         except TimeoutError:
             raise ConnectionClosed(f"{node_id} connected, and has not shaken hands in {_PATIENCE:.0f} s") from None
         finally:
-            waiting = self._expected.get(node_id)
-            if waiting is not None:  # cancelled, or too late
-                waiting.remove(future)
-                if not waiting:
-                    del self._expected[node_id]
-                    self._table.forget(node_id)
             del future  # its error's traceback holds this frame
+            if node_id not in self._expected:  # cancelled, or too late
+                self._table.forget(node_id)
 
     def resume(self, peer: NodeId) -> None:
         """Undo a pause of the inbound queue; queued payloads are delivered soon."""
-        if self.inbound.resume(peer):
-            self._drain_soon(peer)
+        self._delivery.resume(peer)
 
     # Inside -------------------------------------------------------------------------------------------
 
@@ -151,8 +146,8 @@ class PeerDirectory:
             self.inbound.stage(peer, payload)
             self._table.message_received(peer)
             self._ask()
-        elif self.inbound.push(peer, payload):
-            self._drain_soon(peer)
+        else:
+            self._delivery.push(peer, payload)
 
     def _report(self, events: Sequence[Event]) -> None:
         if self._closed:
@@ -161,15 +156,12 @@ class PeerDirectory:
             if isinstance(event, PeerInfo):
                 if self._client is not None:
                     self.send_queues[node_id] = SendQueue(partial(self._send, self._client, node_id), self._loop)
-                for future in self._expected.pop(node_id, ()):
-                    if not future.done():
-                        future.set_result(event)
+                self._expected.arrived(event)
             else:
                 queue = self.send_queues.pop(node_id, None)
                 if queue is not None:
                     queue.close(event)
-            if self.inbound.push(node_id, event):
-                self._drain_soon(node_id)
+            self._delivery.push(node_id, event)
             self._changed(node_id)
 
     async def _send(self, client: LndClient, peer: NodeId, payload: bytes) -> None:
@@ -187,13 +179,6 @@ class PeerDirectory:
             raise failure
         finally:
             del failure  # its traceback holds this frame
-
-    def _drain_soon(self, peer: NodeId) -> None:
-        self._loop.call_soon(self._drain, peer)
-
-    def _drain(self, peer: NodeId) -> None:
-        if not self._closed and self.inbound.drain(peer):
-            self._drain_soon(peer)
 
     def _ask(self) -> None:
         """Ask for a list as soon as the table wants one, if none is under way; to be called after each event."""
@@ -238,12 +223,7 @@ class PeerDirectory:
 
     def _disappoint(self, reason: str) -> None:
         for node_id in self._table.disappointed:
-            self._fail(node_id, reason)
-
-    def _fail(self, node_id: NodeId, reason: str) -> None:
-        for future in self._expected.pop(node_id, ()):
-            if not future.done():
-                future.set_exception(ConnectionClosed(reason))
+            self._expected.fail(node_id, reason)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
