@@ -17,6 +17,7 @@ from oddwire.app import Application
 from oddwire.errors import OutOfStep
 from oddwire.testing import RecordingSink
 
+UNANSWERED = 0.5  # seconds; a request that is not sent within them is another case
 TYPES = {"Ask": 0x8D91, "Answer": 0x8D93, "Swap": 0x8D95, "Agreed": 0x8D97, "Cancelled": 0x8D99}
 
 
@@ -123,7 +124,7 @@ async def late(peer: Peer, other: Other) -> None:
     for late, right in (("Answer", "Answer"), ("Agreed", "Cancelled")):
         question = Ask if late == "Answer" else Swap
         with pytest.raises(ReplyTimeout):
-            await peer.request(question(number=1), timeout=0.05)
+            await peer.request(question(number=1), timeout=UNANSWERED)
         assert await other.received() == raw(question.__name__, 1)
         asked = asyncio.create_task(peer.request(question(number=2), timeout=20))
         await other.send(raw(late, 1))
@@ -148,10 +149,10 @@ async def waited_for(peer: Peer, other: Other) -> None:
 async def never_and_twice(peer: Peer, other: Other, caplog: pytest.LogCaptureFixture) -> None:
     """A class that is out of step is asked for no more on the connection; with a match it still is."""
     with pytest.raises(ReplyTimeout) as caught:
-        await peer.request(Ask(number=1), Answer, timeout=0.05)
+        await peer.request(Ask(number=1), Answer, timeout=UNANSWERED)
     assert not isinstance(caught.value, OutOfStep)
     with pytest.raises(OutOfStep, match="Ask was not sent"):
-        await peer.request(Ask(number=2), Answer, timeout=0.05)
+        await peer.request(Ask(number=2), Answer, timeout=UNANSWERED)
     assert await other.received() == raw("Ask", 1)
     with caplog.at_level(logging.WARNING, logger="oddwire.app"):
         for _ in range(3):
