@@ -57,16 +57,16 @@ class PeerDirectory:
         info = self._table.info(node_id)
         if info is not None:
             return info
-        try:
-            with self._expected.awaited(node_id) as future:
-                self._table.connected(node_id, _direction(answer), read_address(answer.get("address")))
-                self.ask()
+        with self._expected.awaited(node_id) as future:
+            self._table.connected(node_id, _direction(answer), read_address(answer.get("address")))
+            self.ask()
+            try:
                 async with asyncio.timeout(_PATIENCE):
                     return await future
-        except TimeoutError:
-            raise ConnectionClosed(f"{node_id} connected, and disconnected at once") from None
-        finally:
-            del future  # its error's traceback holds this frame
+            except TimeoutError:
+                raise ConnectionClosed(f"{node_id} connected, and disconnected at once") from None
+            finally:
+                del future  # its error's traceback holds this frame
 
     async def catch_up(self) -> None:
         """Wait until all peers with a ``connect`` are reported; max 1 second, as some may have disconnected."""

@@ -126,12 +126,14 @@ class PeerDirectory:
             with self._expected.awaited(node_id) as future:
                 self._table.expect(node_id)
                 self._ask()
-                async with asyncio.timeout(_PATIENCE):
-                    return await future
+                try:
+                    async with asyncio.timeout(_PATIENCE):
+                        return await future
+                finally:
+                    del future  # its error's traceback holds this frame
         except TimeoutError:
             raise ConnectionClosed(f"{node_id} connected, and has not shaken hands in {_PATIENCE:.0f} s") from None
         finally:
-            del future  # its error's traceback holds this frame
             if node_id not in self._expected:  # cancelled, or too late
                 self._table.forget(node_id)
 
