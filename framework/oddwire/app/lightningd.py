@@ -7,23 +7,21 @@ application, in particular asyncio, only after the manifest has been sent.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from oddwire.app.gc_tuning import hold_collector, relax_collector
 from oddwire.app.hookspecs import hookimpl
+from oddwire.app.hosted_logging import NodeLog, log_to_node
 from oddwire.app.insight.hosted import HostedInsight
 from oddwire.app.main_program import on_fork
 from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.app.plugins.manager import PluginManager
 from oddwire.app.program_socket import PluginSocket
 from oddwire.errors import ExtensionError, NodeRefused, OddwireError, StoreError
-from oddwire.log_format import LineFormatter
 from oddwire.log_limits import LIMITED, get_logger
 from oddwire.printable import printable
 
@@ -46,14 +44,6 @@ WATCHDOG: Final = 4.5
 
 _SUCCESSION: Final = WATCHDOG + 1.0  # seconds after which a plugin whose node has died has certainly closed the store
 _SWITCH: Final = 0.0005  # seconds; Python's default is 0.005
-
-# lightningd's names of the levels: at unusual and broken its operator is warned
-_LEVELS: Final = (
-    (logging.ERROR, "broken"),
-    (logging.WARNING, "unusual"),
-    (logging.INFO, "info"),
-    (logging.NOTSET, "debug"),
-)
 
 
 def is_hosted() -> bool:
@@ -90,12 +80,7 @@ def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | N
 
     stdio = take_stdio()
     early_manifest = EarlyManifest(stdio.stdin, stdio.stdout, receive=receive)
-    log = _NodeLog(early_manifest.log)
-    logging.captureWarnings(True)
-    root = logging.getLogger()
-    root.setLevel(logging.INFO)
-    root.addHandler(log)
-    threading.excepthook, sys.unraisablehook = _end_thread, _ignore
+    log = log_to_node(early_manifest.log)
     settled = _OpenedTransport()
     host = _PluginProgram(settled)
     host.prepare()
@@ -138,39 +123,8 @@ def store_name(program: str) -> str:
     return f"oddwire-{os.path.basename(program).removesuffix('.py')}.sqlite3"  # noqa: PTH119 - pathlib takes its time to load
 
 
-class _NodeLog(logging.Handler):
-    """Handler of `logging` that writes records to the node's log."""
-
-    def __init__(self, write: Callable[[str, str], None]) -> None:
-        super().__init__(logging.INFO)
-        self.addFilter(LIMITED)  # the root logger gets the records of all loggers
-        self.write = write
-        self.setFormatter(LineFormatter("%(name)s: %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = self.format(record)
-        except Exception:
-            self.handleError(record)
-            return
-        self.write(next(name for level, name in _LEVELS if record.levelno >= level), text)
-
-
-def _end_thread(arguments: threading.ExceptHookArgs) -> None:
-    """Log the exception that ended a thread: Python would print it unescaped on stderr, which is the node's."""
-    if arguments.exc_type is not SystemExit:
-        name = "no name" if arguments.thread is None else arguments.thread.name
-        logger.error("a thread, %s, ended with an exception", name, exc_info=arguments.exc_value)
-
-
-def _ignore(arguments: Any) -> None:
-    """Log an exception that cannot be raised, for `sys.unraisablehook`."""
-    text = arguments.err_msg or "an exception is ignored in"
-    logger.error("%s: %r", text, arguments.object, exc_info=arguments.exc_value)
-
-
 def _load(
-    settled: _OpenedTransport, extensions: Sequence[object], log: _NodeLog | None
+    settled: _OpenedTransport, extensions: Sequence[object], log: NodeLog | None
 ) -> LoadedPlugins | BaseException:
     """Return the loaded extensions, or the exception why they cannot be loaded."""
     try:
