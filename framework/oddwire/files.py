@@ -140,6 +140,11 @@ class FileLock:
         os.ftruncate(self._handle, 0)
         os.write(self._handle, f"{os.getpid()}\n".encode())
 
+    @property
+    def descriptor(self) -> int:
+        """The locked file's, for a child that inherits it: then the lock holds until both have ended."""
+        return self._handle
+
     def release(self) -> None:
         """Release the lock. Idempotent."""
         if self._handle >= 0:

@@ -32,6 +32,10 @@ GROUPS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "call": Entry("call", "Call a method of a running program or node, and print its result."),
         "store": Entry("store", "Show what a store holds, or move it."),
     },
+    "Cluster": {
+        "broker": Entry("broker", "Run the broker of a cluster, a nats-server."),
+        "gateway": Entry("gateway", "Run a node for a cluster's workers, or join LND's to it."),
+    },
     "Look": {
         "types": Entry("known_types", "Say whose a message type is, and which protocols use it."),
         "decode": Entry("decode", "Show what a payload says, field by field."),
