@@ -1,0 +1,80 @@
+"""Puts what waits for one partition into the stream, one message under way at a time, which keeps the order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from oddwire.cluster.gateway.partition_queue import PartitionQueue
+from oddwire.log_limits import get_logger
+from oddwire.transports.nats.connection import BrokerConnection
+from oddwire.transports.nats.errors import BrokerFailure, StreamFull
+from oddwire.transports.nats.packing import MAX_BATCH, Batch
+
+__all__ = ["Publisher"]
+
+logger = get_logger("oddwire.cluster.gateway")
+
+_FIRST_PAUSE: Final = 0.05  # seconds after an attempt that failed
+_LONGEST_PAUSE: Final = 1.0
+
+
+class Publisher:
+    """Publishes a partition's queue on ``subject``. ``progress`` is called when something has been stored."""
+
+    def __init__(
+        self,
+        connection: BrokerConnection,
+        subject: str,
+        partition: int,
+        queue: PartitionQueue,
+        progress: Callable[[], object],
+    ) -> None:
+        self.is_full = False
+        """Whether the stream took nothing at the last attempt, as it is full."""
+        self.queue = queue
+        self._connection = connection
+        self._subject = subject
+        self._partition = partition
+        self._progress = progress
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Note that something waits."""
+        self._wake.set()
+
+    async def publish(self, run: int) -> None:
+        """Publish in this run, until it is cancelled."""
+        number = 0
+        self._wake.set()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self.queue:
+                taken = self.queue.take(MAX_BATCH)
+                number += 1
+                data = Batch(run, taken.table, taken.entries).pack()
+                sequence = await self._store(data, f"{run}.{self._partition}.{number}")
+                self.queue.settle(taken, sequence)
+                self._progress()
+
+    async def _store(self, data: bytes, message_id: str) -> int:
+        """Store one message, however often it takes: by its id the broker knows it again."""
+        pause, said = _FIRST_PAUSE, ""
+        while True:
+            try:
+                stored = await self._connection.append(self._subject, data, message_id=message_id)
+            except BrokerFailure as failure:
+                self.is_full = isinstance(failure, StreamFull)
+                reason = "the stream is full" if self.is_full else failure.reason
+                if reason != said:
+                    said = reason
+                    logger.warning("partition %d waits: %s", self._partition, reason)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self.is_full = False
+                if said:
+                    logger.warning("partition %d goes on", self._partition)
+                return stored.sequence
