@@ -15,7 +15,9 @@ import oddwire
 from oddwire.app import lightningd
 from oddwire.app.plugins import manager
 from oddwire.app.programs import registry
-from oddwire.cli import contract_files, keyfile, lnd, node, plugin, run, shell_prompt
+from oddwire.cli import broker, contract_files, keyfile, lnd, node, plugin, run, shell_prompt
+from oddwire.cluster.broker import configuration
+from oddwire.cluster.gateway import lightningd as gateway
 from oddwire.jsonrpc import program_folder
 from oddwire.node import directory_lock, secret
 from oddwire.node import node as embedded
@@ -64,6 +66,8 @@ def test_the_names_of_files() -> None:
         f"~/.local/state/{shell_prompt.FOLDER}",
         *(str(node.DEFAULT_DIR), lightningd.store_name("/a/folder/NAME.py"), lightningd.store_name("NAME")),
         *(str(contract_files.default_file("NAME")), str(lnd.FILE)),
+        *(configuration.CONFIGURATION_FILE, broker.LOCK_FILE),
+        *(gateway.announced_file("/a/folder/NAME.py"), gateway.lock_file("NAME")),
     }
     assert sorted({*documented("file")}) == sorted({*found, "lightningd-NETWORK.pid"})
 
@@ -83,10 +87,20 @@ def test_the_names_of_tables() -> None:
 
 
 def test_what_a_plugin_file_imports() -> None:
-    [name] = documented("import")
-    imports = [each for each in ast.parse(plugin._TEXT.partition('"""')[2]).body if isinstance(each, ast.ImportFrom)]
-    assert [ast.unparse(each) for each in imports] == [f"from oddwire import {name}"]
+    name, of_gateway = documented("import")
+    for text, wanted in (
+        (plugin._TEXT, f"from oddwire import {name}"),
+        (plugin._GATEWAY.decode(), f"from oddwire.cluster.gateway.lightningd import {of_gateway}"),
+    ):
+        imports = [each for each in ast.parse(text.partition('"""')[2]).body if isinstance(each, ast.ImportFrom)]
+        assert [ast.unparse(each) for each in imports] == [wanted]
     assert name in oddwire.__all__
+    assert of_gateway in gateway.__all__
+
+
+def test_the_options_of_a_gateways_plugin_file() -> None:
+    row = next(line for line in (ROOT / "docs" / "cli.md").read_text().splitlines() if "| `oddwire-broker`," in line)
+    assert {*re.findall(r"`(oddwire-[\w-]+)`", row)} == {option.name for option in gateway.OPTIONS}
 
 
 def test_the_variables_of_the_environment() -> None:

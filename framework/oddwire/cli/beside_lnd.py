@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oddwire.app.hookspecs import hookimpl
 from oddwire.app.programs.claims import program_number
@@ -14,7 +15,7 @@ from oddwire.transports.lnd.credentials import NETWORKS
 if TYPE_CHECKING:
     from oddwire.app.application import Application
 
-__all__ = ["BesideLnd"]
+__all__ = ["BesideLnd", "check_network"]
 
 
 class BesideLnd:
@@ -40,12 +41,13 @@ class BesideLnd:
         if self._store is not None:  # without a store, another process is another program
             app.program = program_number(str(app.transport.node_id), self._store)
         if self._network is not None:
-            await self._check_network(app, self._network)
+            check_network(await app.node.call("GetInfo"), self._network, self.place)
 
-    async def _check_network(self, app: Application, wanted: str) -> None:
-        info = await app.node.call("GetInfo")
-        found = [str(chain["network"]) for chain in info.get("chains", ())]
-        if found and wanted not in found:
-            network = printable(found[0])
-            hint = f"--network {network} is for it" if network in NETWORKS else "it is not for this program"
-            raise ExtensionError(f"LND at {printable(self.place)} is on {network}, not {wanted}; {hint}")
+
+def check_network(info: Mapping[str, Any], wanted: str, place: str) -> None:
+    """Raise `ExtensionError` if an LND, as its ``GetInfo`` says, is not on the network ``wanted``."""
+    found = [str(chain["network"]) for chain in info.get("chains", ())]
+    if found and wanted not in found:
+        network = printable(found[0])
+        hint = f"--network {network} is for it" if network in NETWORKS else "it is not for this program"
+        raise ExtensionError(f"LND at {printable(place)} is on {network}, not {wanted}; {hint}")

@@ -24,7 +24,7 @@ from oddwire.cli.standard_streams import command_stdout
 from oddwire.printable import printable
 from oddwire.transports.memory import MemoryTransport
 
-__all__ = ["program"]
+__all__ = ["program", "write_gateway_plugin"]
 
 program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -37,6 +37,15 @@ _TEXT: Final = '''\
 from oddwire import run_plugin
 
 run_plugin({arguments})
+'''
+
+_GATEWAY: Final = b'''\
+The gateway of a cluster: a plugin for Core Lightning, written by ``oddwire gateway``. Start it with lightningd
+--plugin=FILE --oddwire-broker=nats://HOST:PORT."""
+
+from oddwire.cluster.gateway.lightningd import run_gateway_plugin
+
+run_gateway_plugin()
 '''
 
 
@@ -73,7 +82,7 @@ def _command(
             printer.remark(f"warning: {text}")
         _spare_sources(output, specs)
         _write(output, _content(specs, receive), replace=force)
-        shown = printable(shlex.quote(str(output.absolute())))
+        shown = _shown(output)
         if as_json:
             names = [owner.name for owner in plugins.contributions if owner.versions]
             value = {"file": str(output.absolute()), "extensions": names}
@@ -85,6 +94,20 @@ def _command(
         raise typer.Exit(failure.code) from None
     finally:
         printer.close()
+
+
+def write_gateway_plugin(output: Path, printer: Printer, *, replace: bool) -> None:
+    """Write the plugin file of a gateway, and say how it is started. Raises `CommandFailure`."""
+    _write(output, _head(sys.executable) + _GATEWAY, replace=replace)
+    if printer.as_json:
+        printer.event(Event(event="result", method="gateway --plugin", value={"file": str(output.absolute())}))
+    else:
+        text = f"written; start it with: lightningd --plugin={_shown(output)} --oddwire-broker=nats://HOST:PORT"
+        printer.remark(text)
+
+
+def _shown(output: Path) -> str:
+    return printable(shlex.quote(str(output.absolute())))
 
 
 def _spare_sources(output: Path, specs: Sequence[str]) -> None:
