@@ -57,11 +57,15 @@ class OwnerDouble:
 
     async def batches(self) -> list[Batch]:
         """Return the new messages of the stream."""
+        return [batch for _, batch in await self.numbered()]
+
+    async def numbered(self) -> list[tuple[int, Batch]]:
+        """Return the new messages of the stream, each with its sequence."""
         found = []
         subject = in_subject(self.node, self.partition)
         while message := await self.connection.next_of(in_stream(self.node), subject, self.read + 1):
             self.read = message.sequence
-            found.append(Batch.unpack(message.data))
+            found.append((message.sequence, Batch.unpack(message.data)))
         return found
 
     async def until(self, *kinds: int) -> list[Entry]:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from oddwire.cluster.broker.executable import is_too_old, too_old
 from oddwire.errors import TransportError
+from oddwire.log_limits import get_logger
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.errors import BrokerFailure
+from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable
 
 __all__ = ["LEAST_PAYLOAD", "check_broker"]
+
+logger = get_logger("oddwire.cluster.broker")
 
 LEAST_PAYLOAD: Final = 1 << 20
 """Bytes of a message that the broker has to take, which is what nats-server takes unless it is told otherwise."""
 
+_AGAIN: Final = 0.5  # seconds between attempts
+
 
 async def check_broker(connection: BrokerConnection) -> None:
-    """Raise `TransportError` for a broker that is too old, takes too small messages, or has no JetStream for us."""
+    """Raise `TransportError` for a broker that is too old, takes too small messages, or has no JetStream for us.
+
+    One that has JetStream but does not answer now is waited for.
+    """
     where = f"the broker at {connection.address.shown}"
     version = str(connection.client.connected_server_version)
     if is_too_old(version):
@@ -26,10 +35,24 @@ async def check_broker(connection: BrokerConnection) -> None:
             f"{where} takes messages of at most {connection.max_payload} bytes, and a cluster needs {LEAST_PAYLOAD}: "
             "raise max_payload in its configuration, to 8MB say"
         )
-    try:
-        await connection.api("INFO")
-    except BrokerFailure as failure:
-        raise TransportError(
-            f"{where} has no JetStream for us ({failure.reason}): its configuration needs 'jetstream', and our "
-            "user what 'oddwire broker permissions' prints"
-        ) from failure
+    said = ""
+    while True:
+        try:
+            await connection.api("INFO")
+            return
+        except BrokerFailure as failure:
+            if not isinstance(failure, BrokerUnavailable) or not _has_jetstream(connection):
+                raise TransportError(
+                    f"{where} has no JetStream for us ({failure.reason}): its configuration needs 'jetstream', and our "
+                    "user what 'oddwire broker permissions' prints"
+                ) from failure
+            if failure.reason != said:
+                said = failure.reason
+                logger.warning("%s is waited for: %s", where, said)
+        await asyncio.sleep(_AGAIN)
+
+
+def _has_jetstream(connection: BrokerConnection) -> bool:
+    """Return whether the server said, when we connected, that it has JetStream."""
+    said = connection.client._server_info  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no other way
+    return bool(said.get("jetstream"))

@@ -39,6 +39,8 @@ _LOOK: Final = 0.01  # seconds between two looks for the file with the ports
 _LAST: Final = 20  # lines of the log that are kept, for the reason why it ended
 _LEVELS: Final = {"FTL": logging.ERROR, "ERR": logging.ERROR, "WRN": logging.WARNING}
 _LINE: Final = re.compile(r"\[\d+\] \[([A-Z]{3})\] ?(.*)")
+# After such an error nothing is stored any more, also when there is room again, and nobody is told
+_CANNOT_STORE: Final = re.compile(r"no space left on device|failed to store", re.IGNORECASE)
 _KNOWN: Final = "Plaintext passwords detected"  # it is in a file that we alone may read
 
 
@@ -54,6 +56,7 @@ class BrokerProcess:
         self._reading: asyncio.Task[None] | None = None
         self._last: deque[str] = deque(maxlen=_LAST)
         self._stopping = False
+        self._cannot_store = ""
 
     async def start(self, *, keep_open: tuple[int, ...] = ()) -> None:
         """Start it, and wait until it takes clients; however long it reads what it has on disk.
@@ -87,7 +90,7 @@ class BrokerProcess:
                     return
                 await asyncio.wait([ending], timeout=_LOOK)
             await self._reading
-            raise TransportError(f"nats-server could not start: {self._reason()}")
+            raise self._failure("nats-server could not start")
         except BaseException:
             await self.stop()
             raise
@@ -98,8 +101,8 @@ class BrokerProcess:
             raise TransportError("nats-server was not started")
         await self._process.wait()
         await asyncio.shield(self._reading)
-        if not self._stopping:
-            raise TransportError(f"nats-server has ended: {self._reason()}")
+        if self._cannot_store or not self._stopping:
+            raise self._failure("nats-server has ended")
 
     async def stop(self) -> None:
         """Ask it to end, and wait for that: what it has acknowledged is on disk. Idempotent."""
@@ -142,6 +145,17 @@ class BrokerProcess:
             if text and (match is None or level > logging.DEBUG):
                 self._last.append(text)
             logger.log(level, "nats-server: %s", text)
+            if level == logging.ERROR and not self._cannot_store and _CANNOT_STORE.search(text):
+                self._cannot_store = text
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGTERM)
+
+    def _failure(self, what: str) -> TransportError:
+        if self._cannot_store:
+            folder = printable(str(self._configuration.data_dir))
+            text = f"nats-server cannot write to {folder}, and has to be started anew once there is room"
+            return TransportError(f"{text}: {printable(self._cannot_store)}")
+        return TransportError(f"{what}: {self._reason()}")
 
     def _reason(self) -> str:
         code = None if self._process is None else self._process.returncode

@@ -25,7 +25,10 @@ __all__ = ["Controls"]
 logger = get_logger("oddwire.cluster.gateway")
 
 _LONGEST: Final = 1 << 20  # bytes of a request
+_EACH: Final = 64  # bytes of a connection besides its address and features
 _TEXT: Final = 1000  # characters of a text to a peer, or to a worker
+_PAGE: Final = 256 << 10  # bytes of connections in one answer
+_MARKED: Final = 1.0  # seconds that an owner waits until its marker is stored
 _PATIENCE: Final = 120.0  # seconds for a dial or a call of the host, unless the worker says less
 
 _Answer = Mapping[str, Any]
@@ -55,9 +58,11 @@ class Controls:
         self._run = 0
         self._markers: set[asyncio.Future[int]] = set()
         self._calls = 0
+        self._locks = [asyncio.Lock() for _ in range(owners.partitions)]
         self._verbs: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
             "owner": self._own,
             "release": self._release,
+            "handled": self._handled,
             "pause": self._pause,
             "resume": self._resume,
             "disconnect": self._disconnect,
@@ -113,22 +118,30 @@ class Controls:
         if type(term) is not int or term < 1:
             raise Refused("malformed", f"a term is a number from 1, not {term!r:.40}")
         run = self._run
-        if not self._owners.has(partition, term):
-            found = await self._term_of(partition)
-            if found and term > found:
-                raise Refused("stale", f"the log of partition {partition} is at term {found}, and knows no {term}")
-            self._owners.saw(partition, found)
-        if not self._run or run != self._run:
-            raise Refused("run", "this gateway has no lease, or a new one: ask again")
-        owner, is_new = self._owners.take(partition, term)
-        if is_new:
-            owner.welcome = self._welcome(partition, term)
+        first = values.get("from", 0)
+        if type(first) is not int or first < 0:
+            raise Refused("malformed", f"'from' is a number from 0, not {first!r:.40}")
+        async with self._locks[partition]:  # what the log says is true until we have acted on it
+            if not self._owners.has(partition, term):
+                found = await self._term_of(partition)
+                if found:
+                    self._owners.saw(partition, found)
+                    if term > found:
+                        text = f"the log of partition {partition} is at term {found}, and knows no {term}"
+                        raise Refused("stale", text)
+            if not self._run or run != self._run:
+                raise Refused("run", "this gateway has no lease, or a new one: ask again")
+            owner, is_new = self._owners.take(partition, term)
+            if is_new:
+                owner.welcome = self._welcome(partition, term)
         conns, stored = owner.welcome
-        marker = await asyncio.shield(stored)
+        # A full stream stores no marker as long as nobody owns the partition: so an owner need not know where it is
+        await asyncio.wait([stored], timeout=_MARKED)
         return {
             "run": run,
-            "conns": conns,
-            "marker": marker,
+            "conns": _page(conns, first),
+            "total": len(conns),
+            "marker": stored.result() if stored.done() else 0,
             "partitions": self._owners.partitions,
             "uris": list(self._transport.uris),
             "handled": owner.handled,
@@ -153,6 +166,11 @@ class Controls:
     async def _release(self, values: dict[str, Any]) -> _Answer:
         self._check_owner(values)
         self._owners.release(values["k"], values.get("handled", []))
+        return {}
+
+    async def _handled(self, values: dict[str, Any]) -> _Answer:
+        self._check_owner(values)
+        self._owners.leave(values["k"], values.get("handled", []))
         return {}
 
     def _check_owner(self, values: Mapping[str, Any]) -> Owner:
@@ -232,6 +250,18 @@ def _described(conn: Conn) -> list[Any]:
     """Return a connection as the wire format has it."""
     info = conn.info
     return [conn.number, info.node_id, info.address, info.direction, info.features, conn.next_payload]
+
+
+def _page(conns: list[list[Any]], first: int) -> list[list[Any]]:
+    """Return as many connections as go into an answer, from the one with the index ``first`` on."""
+    found: list[list[Any]] = []
+    size = 0
+    for conn in conns[first:]:
+        size += _EACH + len(conn[2]) + len(conn[4])
+        if found and size > _PAGE:
+            break
+        found.append(conn)
+    return found
 
 
 def _word(values: Mapping[str, Any], name: str, default: str | None = None) -> str:

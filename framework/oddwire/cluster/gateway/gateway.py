@@ -19,6 +19,7 @@ from oddwire.cluster.gateway.node_lease import NodeLease
 from oddwire.cluster.gateway.outbound import Outbound
 from oddwire.cluster.gateway.owners import Owners
 from oddwire.cluster.gateway.partition_queue import PartitionQueue
+from oddwire.cluster.gateway.patience import patiently, soon
 from oddwire.cluster.gateway.publisher import Publisher
 from oddwire.cluster.gateway.refusals import Refusals
 from oddwire.cluster.gateway.streams import Setup, set_up
@@ -31,13 +32,14 @@ from oddwire.transports.base import Manifest, Transport
 from oddwire.transports.host import HostTransport
 from oddwire.transports.nats.bucket import Bucket
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable
+from oddwire.transports.nats.errors import BrokerFailure
 from oddwire.transports.nats.packing import pack_control
 from oddwire.transports.nats.subjects import (
     LEASES,
     META,
     PARTITIONS,
     control_subject,
+    in_stream,
     in_subject,
     out_subject,
 )
@@ -52,9 +54,6 @@ __all__ = ["Gateway"]
 logger = get_logger("oddwire.cluster.gateway")
 
 _CONTROLS: Final = 256  # requests under way; more are told that we are busy
-_LAST: Final = 2.0  # seconds at the end for what waits for peers, and again for what waits for the stream
-_LOOK: Final = 0.02  # seconds between looks whether it is gone
-_AGAIN: Final = 0.5  # seconds between attempts to have the lease again
 
 
 class Gateway:
@@ -157,18 +156,18 @@ class Gateway:
     async def _start(self) -> None:
         await check_broker(self.connection)
         meta = Bucket(self.connection, META)
-        await meta.create_bucket(replicas=self._setup.replicas or 1)
+        await patiently(lambda: meta.create_bucket(replicas=self._setup.replicas or 1))
         if not self._is_configured:
-            self.announced = announcement(await read_manifests(meta))
+            self.announced = announcement(await patiently(lambda: read_manifests(meta)))
             if isinstance(self.transport, HostTransport):
                 await self.transport.configure(self.announced)
         if self.transport.node_id is None:  # some hosts tell it once we are there
             await self._open()
         node = self.node_id
-        self.partitions = await set_up(self.connection, node, self._setup)
+        self.partitions = await patiently(lambda: set_up(self.connection, node, self._setup))
         leases = Bucket(self.connection, LEASES, max_age=TIMES.ttl)
         self._lease = NodeLease(leases, node, self._describe, place=self._place, times=self._times)
-        await self._lease.take()
+        await patiently(self._lease.take)
         owners = Owners(self.partitions)
         self._outbound = Outbound(self.transport, self._inbound, owners, self.limits, self.refusals)
         self._controls = Controls(
@@ -189,12 +188,12 @@ class Gateway:
             await subscribe(control_subject(node), cb=self._take_control),
             await subscribe(watch.subject, cb=watch.written),
         ]
-        await self.connection.api("INFO")  # answered after the subscriptions have taken effect
+        await patiently(lambda: self.connection.api("INFO"))  # answered after the subscriptions have taken effect
         await self._open()
         self.connection.on_back.append(watch.look)
         self._tasks = [
-            asyncio.create_task(self._guarded(self._live()), name="the node's lease"),
-            asyncio.create_task(self._guarded(watch.watch()), name="manifests"),
+            asyncio.create_task(self._guarded(self._live), name="the node's lease"),
+            asyncio.create_task(self._guarded(watch.watch), name="manifests"),
         ]
 
     async def _open(self) -> None:
@@ -221,10 +220,10 @@ class Gateway:
             self.connection.on_back.remove(self._watch.look)
         outbound = self._outbound
         if outbound is not None:
-            await _until(lambda: not outbound.unsent)
+            await soon(lambda: not outbound.unsent)
         await self.transport.aclose()
         if self._publishing:
-            await _until(lambda: not self._inbound.waiting)
+            await soon(lambda: not self._inbound.waiting)
         await self._end_publishing()
         if self._controls is not None:
             self._controls.begin(0)
@@ -240,15 +239,15 @@ class Gateway:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(reason)
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do one of our lasting works; if it fails, `wait` says so."""
         try:
-            await work
+            await work()
         except Exception as error:
             reason = error.reason if isinstance(error, BrokerFailure) else None
             if reason is None:
                 logger.exception("the gateway fails")
-            failure = TransportError(f"the gateway cannot go on: {reason or error!r}")
+            failure = TransportError(f"the gateway cannot go on: {reason or repr(error)}")
             if self._ended is not None and not self._ended.done():
                 self._ended.set_exception(failure)
                 self._ended.exception()  # perhaps nobody waits
@@ -257,7 +256,8 @@ class Gateway:
 
     def _publisher(self, number: int) -> Publisher:
         queue = PartitionQueue(self._inbound.released)
-        return Publisher(self.connection, in_subject(self.node_id, number), number, queue, self._inbound.relax)
+        stream, subject = in_stream(self.node_id), in_subject(self.node_id, number)
+        return Publisher(self.connection, stream, subject, number, queue, self._inbound.relax)
 
     def _begin_run(self) -> None:
         lease, controls = self._lease, self._controls
@@ -265,7 +265,7 @@ class Gateway:
         self._run = run = lease.run
         controls.begin(run)
         self._publishing = [
-            asyncio.create_task(self._guarded(each.publish(run)), name=f"publishes {number}")
+            asyncio.create_task(self._guarded(partial(each.publish, run)), name=f"publishes {number}")
             for number, each in enumerate(self._inbound.publishers)
         ]
         logger.info("node %s: run %d, %d partitions", self.node_id, run, self.partitions)
@@ -295,12 +295,7 @@ class Gateway:
                 await asyncio.gather(
                     *(self.transport.disconnect(info.node_id, "the gateway begins anew") for info in infos)
                 )
-            while True:
-                try:
-                    await lease.take(wait=True)
-                    break
-                except BrokerUnavailable:
-                    await asyncio.sleep(_AGAIN)
+            await patiently(lambda: lease.take(wait=True))
             self._begin_run()
 
     def _describe(self) -> Mapping[str, Any]:
@@ -312,6 +307,7 @@ class Gateway:
             "peers": self.peers,
             "waiting": self._inbound.waiting,
             "unsent": 0 if outbound is None else outbound.unsent,
+            "dropped": self.transport.dropped.total,
             "refused": self.refusals.counts,
         }
 
@@ -341,11 +337,3 @@ class Gateway:
     async def _answer(self, subject: str, data: bytes) -> None:
         with contextlib.suppress(BrokerFailure):  # the worker asks again
             await self.connection.publish(subject, data)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds, but not long."""
-    for _ in range(round(_LAST / _LOOK)):
-        if condition():
-            return
-        await asyncio.sleep(_LOOK)

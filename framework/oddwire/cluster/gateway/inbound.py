@@ -20,6 +20,7 @@ __all__ = ["Inbound"]
 logger = get_logger("oddwire.cluster.gateway")
 
 _LONGEST: Final = 500  # characters of an address or a reason
+_FEATURES: Final = 512  # bytes of a feature map: bits up to 4095; peers may send some 65,000 bytes of it
 
 
 class Inbound:
@@ -56,12 +57,18 @@ class Inbound:
 
     def peer_connected(self, peer: PeerInfo) -> None:
         """Give the connection its number, and queue that."""
+        peer = PeerInfo(
+            node_id=peer.node_id,
+            address=_text(peer.address),
+            direction=peer.direction,
+            features=peer.features[-_FEATURES:],
+        )
         if not self.publishers:
             self._early[peer.node_id] = (peer, [])
             self._transport.pause(peer.node_id)
             return
         conn = self.table.connect(peer, partition_of(peer.node_id, len(self.publishers)))
-        entry = [CONNECTED, conn.number, _text(peer.address), peer.direction, peer.features]
+        entry = [CONNECTED, conn.number, peer.address, peer.direction, peer.features]
         conn.place = self._add(conn, entry, len(peer.features) + len(peer.address))
         if self._is_too_much(conn.peer):
             self._hold_back(conn.peer)

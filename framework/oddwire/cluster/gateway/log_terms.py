@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oddwire.cluster.log.entries import ChainBroken, Kind, follow
 from oddwire.errors import TransportError
 from oddwire.proto.keys import NodeId
 from oddwire.transports.nats.connection import BrokerConnection
@@ -18,8 +19,6 @@ async def term_in_log(connection: BrokerConnection, node: NodeId, partition: int
     last = await connection.last_of(log_stream(node), log_subject(node, partition))
     if last is None:
         return 0
-    from oddwire.cluster.log.entries import ChainBroken, Kind, follow  # a gateway may start before there are any
-
     try:
         entry = follow(None, last.data)
     except ChainBroken as error:

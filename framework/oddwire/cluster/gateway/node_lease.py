@@ -149,7 +149,7 @@ class NodeLease:
 def _read(value: Value) -> dict[str, Any]:
     try:
         found = json.loads(value.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

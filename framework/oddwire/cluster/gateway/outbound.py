@@ -150,6 +150,8 @@ class Outbound:
                 unsent.full = False
                 self._inbound.give_room(conn)
         self._by_conn.pop(conn.number, None)
+        if unsent.full:  # as too much waits for others
+            self._inbound.give_room(conn)
 
     def _gone(self, conn: Conn) -> None:
         """Drop what waits for a connection that has ended."""

@@ -56,8 +56,8 @@ class Owners:
         return partition
 
     def saw(self, partition: int, term: int) -> None:
-        """Note a term that there was, as the log says."""
-        self._highest[partition] = max(self._highest[partition], term)
+        """Note the highest term that there is, as the log says: also one lower than before, of a log that is new."""
+        self._highest[partition] = term
 
     def has(self, partition: int, term: int) -> bool:
         """Return whether the owner has this term."""
@@ -87,10 +87,14 @@ class Owners:
 
     def release(self, partition: int, handled: Any) -> None:
         """Forget the owner, and keep for the next one what it says it has ``handled``. Raises `Refused`."""
+        self.leave(partition, handled)
+        self._owners[partition] = None
+
+    def leave(self, partition: int, handled: Any) -> None:
+        """Keep for the next owner, in place of what was kept, what this one has ``handled``. Raises `Refused`."""
         if not isinstance(handled, list) or len(handled) > _MOST_HANDLED:
             raise Refused("malformed", f"'handled' is a list of at most {_MOST_HANDLED}")
         for each in handled:
             if not isinstance(each, list) or [type(number) for number in each] != [int, int, int]:
                 raise Refused("malformed", "what is handled is a run, a connection and the number of a payload")
-        self._owners[partition] = None
         self._left[partition] = handled

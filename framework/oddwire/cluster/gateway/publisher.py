@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
 from oddwire.cluster.gateway.partition_queue import PartitionQueue
 from oddwire.log_limits import get_logger
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.errors import BrokerFailure, StreamFull
+from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable, StreamFull
 from oddwire.transports.nats.packing import MAX_BATCH, Batch
 
 __all__ = ["Publisher"]
@@ -21,11 +22,12 @@ _LONGEST_PAUSE: Final = 1.0
 
 
 class Publisher:
-    """Publishes a partition's queue on ``subject``. ``progress`` is called when something has been stored."""
+    """Publishes a partition's queue on a stream's subject. ``progress`` is called when something has been stored."""
 
     def __init__(
         self,
         connection: BrokerConnection,
+        stream: str,
         subject: str,
         partition: int,
         queue: PartitionQueue,
@@ -35,6 +37,7 @@ class Publisher:
         """Whether the stream took nothing at the last attempt, as it is full."""
         self.queue = queue
         self._connection = connection
+        self._stream = stream
         self._subject = subject
         self._partition = partition
         self._progress = progress
@@ -45,7 +48,7 @@ class Publisher:
         self._wake.set()
 
     async def publish(self, run: int) -> None:
-        """Publish in this run, until it is cancelled."""
+        """Publish in this run, until it is cancelled. Raises `BrokerRefused` if the stream is gone."""
         number = 0
         self._wake.set()
         while True:
@@ -59,6 +62,11 @@ class Publisher:
                 self.queue.settle(taken, sequence)
                 self._progress()
 
+    async def _look(self) -> None:
+        """Raise `BrokerRefused` if the stream is not there any more: nobody would make it anew while we wait."""
+        with contextlib.suppress(BrokerUnavailable):
+            await self._connection.api(f"STREAM.INFO.{self._stream}")
+
     async def _store(self, data: bytes, message_id: str) -> int:
         """Store one message, however often it takes: by its id the broker knows it again."""
         pause, said = _FIRST_PAUSE, ""
@@ -67,6 +75,8 @@ class Publisher:
                 stored = await self._connection.append(self._subject, data, message_id=message_id)
             except BrokerFailure as failure:
                 self.is_full = isinstance(failure, StreamFull)
+                if pause == _LONGEST_PAUSE and isinstance(failure, BrokerUnavailable):
+                    await self._look()
                 reason = "the stream is full" if self.is_full else failure.reason
                 if reason != said:
                     said = reason

@@ -12,7 +12,7 @@ from oddwire.printable import printable
 from oddwire.proto.keys import NodeId
 from oddwire.transports.nats.bucket import Bucket
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.errors import BrokerRefused, UnexpectedSequence
+from oddwire.transports.nats.errors import BrokerRefused, StreamFull, UnexpectedSequence
 from oddwire.transports.nats.subjects import (
     LEASES,
     META,
@@ -110,6 +110,12 @@ async def set_up(connection: BrokerConnection, node: NodeId, setup: Setup) -> in
             await _make(connection, settings, setup)
     except BrokerRefused as error:
         raise DefinitionError(f"the broker does not set up the cluster: {error.reason}") from error
+    except StreamFull as error:
+        wanted = setup.max_waiting or DEFAULT_BYTES
+        raise DefinitionError(
+            f"the broker has no room for the {wanted} bytes that are reserved for what waits for workers "
+            f"({error.reason}): give it more disk, or say less with --max-waiting BYTES"
+        ) from error
     return partitions
 
 
@@ -129,7 +135,7 @@ async def _agree(connection: BrokerConnection, node: NodeId, setup: Setup) -> in
         number = json.loads(found.data)["partitions"]
         if type(number) is not int or number < 1:
             raise ValueError(number)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         text = f"{key} of {META} at the broker says no number of partitions: {printable(repr(found.data)[:100])}"
         raise DefinitionError(text) from error
     if setup.chosen and number != setup.partitions:

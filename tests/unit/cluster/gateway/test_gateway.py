@@ -122,4 +122,8 @@ async def test_what_an_owner_leaves_handled_is_told_to_the_next_alone(rig: Rig) 
     assert (await first.send()).status == "run"
     for _ in range(2):
         assert (await second.own())["ok"]["handled"] == [[1, 2, 3]]
-    assert (await third.own())["ok"]["handled"] == []
+    assert await second.ask("handled", handled=[[1, 2, 5]]) == {"ok": {}}
+    assert await second.ask("handled", handled=[[1, 2, 6]]) == {"ok": {}}
+    assert (await third.own())["ok"]["handled"] == [[1, 2, 6]]
+    assert (await second.ask("handled", handled=[]))["error"][0] == "stale"
+    assert (await rig.owner(4).own())["ok"]["handled"] == []

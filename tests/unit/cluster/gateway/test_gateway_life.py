@@ -16,6 +16,7 @@ from tests.support.waiting import until, until_answered
 from oddwire.cluster.gateway.gateway import Gateway
 from oddwire.cluster.gateway.limits import GatewayLimits
 from oddwire.cluster.lease_times import LeaseTimes
+from oddwire.cluster.log.entries import START, Kind, encode
 from oddwire.cluster.manifests import ExtensionManifest, write_manifests
 from oddwire.errors import DefinitionError, NodeRefused, TransportError
 from oddwire.proto.keys import NodeId
@@ -25,8 +26,8 @@ from oddwire.transports.host import HostTransport
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 from oddwire.transports.nats.bucket import Bucket
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.packing import CONNECTED, DISCONNECTED, PAYLOAD, ROOM
-from oddwire.transports.nats.subjects import LEASES, META, in_stream, node_key
+from oddwire.transports.nats.packing import CONNECTED, DISCONNECTED, MARKER, PAYLOAD, ROOM
+from oddwire.transports.nats.subjects import LEASES, META, in_stream, log_subject, node_key
 
 ASK = bytes.fromhex("8c01")
 LARGE = ASK + bytes(60_000)
@@ -352,3 +353,48 @@ async def test_its_lease_tells_how_it_is(make: Made, connection) -> None:
     assert found["run"] == rig.gateway.run
     assert found["partitions"] == 2
     assert found["refused"] == {}
+
+
+async def test_an_owner_of_a_full_partition_is_answered_and_can_empty_it(make: Made, connection) -> None:
+    rig = await make(connection, max_waiting=600_000)
+    inbound = rig.gateway._inbound
+    sending = asyncio.create_task(_send_on(rig))
+    await until(lambda: any(publisher.is_full for publisher in inbound.publishers))
+    owner = rig.owner()
+    answer = (await owner.own())["ok"]
+    assert answer["marker"] == 0
+    assert answer["total"] == len(answer["conns"]) == 1
+    marked: list[int] = []
+    while not marked:
+        batches = await owner.numbered()
+        marked = [number for number, batch in batches if MARKER in [entry[0] for entry in batch.entries]]
+        await connection.api(f"STREAM.PURGE.{in_stream(rig.node)}", {"seq": owner.read + 1})
+        await asyncio.sleep(0.01)
+    sending.cancel()
+    await asyncio.wait([sending])
+    assert (await owner.own())["ok"]["marker"] == marked[0]
+
+
+async def _send_on(rig: Rig) -> None:
+    while True:
+        await rig.peer.send(rig.node, LARGE)
+
+
+async def test_a_stream_that_is_deleted_ends_the_gateway(make: Made, connection) -> None:
+    rig = await make(connection)
+    ended = asyncio.create_task(rig.gateway.wait())
+    await connection.api(f"STREAM.DELETE.{in_stream(rig.node)}")
+    await rig.peer.send(rig.node, ASK)
+    with pytest.raises(TransportError, match=r"the gateway cannot go on: STREAM.INFO.OW_IN_.*: stream not found"):
+        await ended
+
+
+async def test_a_log_that_begins_anew_is_believed(make: Made, connection) -> None:
+    rig = await make(connection)
+    assert "ok" in await rig.owner(1 << 60).own()  # of a worker that lies, as long as the log is empty
+    assert (await rig.owner(5).own())["error"][0] == "stale"
+    subject = log_subject(rig.node, rig.k)
+    fence = (await connection.append(subject, encode(Kind.FENCE, 0, START, b"x")[0])).sequence
+    assert "ok" in await rig.owner(fence).own()
+    assert (await rig.owner(fence + 1).own())["error"][0] == "stale"
+    assert (await rig.owner(1 << 60).own())["error"][0] == "stale"
