@@ -456,6 +456,9 @@ class Recorder:
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         self.disconnected.put_nowait((peer, reason))
 
+    def settled(self, peer: NodeId, call: Callable[[], object]) -> None:
+        call()
+
 
 @pytest.fixture
 def start_ours(peers: contextlib.AsyncExitStack) -> Callable[..., Awaitable[tuple[Bolt8Transport, Recorder]]]:

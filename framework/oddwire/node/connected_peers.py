@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -245,6 +245,10 @@ class ConnectedPeers:
                 entry.admitting.cancel()  # else a peer that reconnects often leaves a hook call behind each time
         self._log("debug", f"disconnected: {reason}", f"{entry.hex}-connectd", entry.hex)
         self._plugins.notify("disconnect", {"id": entry.hex}, peer=entry.hex)
+
+    def settled(self, peer: NodeId, call: Callable[[], object]) -> None:
+        """Call at once: a node gives plugins each message one time, whatever they do with it."""
+        call()
 
     def host_stopping(self, reason: str) -> None:
         """Do nothing: this node has no host."""

@@ -249,6 +249,9 @@ class _MemoryLink:
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         self._peer.ended(reason)
 
+    def settled(self, peer: NodeId, call: Callable[[], object]) -> None:
+        call()
+
     def host_stopping(self, reason: str) -> None: ...
 
 

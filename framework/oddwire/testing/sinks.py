@@ -48,6 +48,7 @@ class RecordingSink:
         self.stopped: list[str] = []
         self.on_payload = on_payload
         self.patience = patience
+        self.unsettled: list[tuple[NodeId, Callable[[], object]]] | None = None
         self._changed = asyncio.Event()
 
     def peer_connected(self, peer: PeerInfo) -> None:
@@ -63,6 +64,13 @@ class RecordingSink:
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         """Record a `Disconnected`."""
         self._record(Disconnected(peer, reason))
+
+    def settled(self, peer: NodeId, call: Callable[[], object]) -> None:
+        """Call at once, or when the test does, if it has set ``unsettled`` to a list: that takes the calls then."""
+        if self.unsettled is None:
+            call()
+        else:
+            self.unsettled.append((peer, call))
 
     def host_stopping(self, reason: str) -> None:
         """Record the reason in ``stopped``."""

@@ -121,6 +121,19 @@ class Sink(Protocol):
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         """Report that a peer has disconnected; no payload of it follows until the next `peer_connected`."""
 
+    def settled(self, peer: NodeId, call: Callable[[], object]) -> None:
+        """Call ``call`` once, when everything that came of a peer so far is handled; at once if nothing waits.
+
+        For transports that receive again what was not handled: the next program after us does. A message is handled
+        when its handler has ended, whether it failed or not, and what that has stored is on disk; so is one that
+        nobody handles, or that a limit drops. What peers keep themselves until it is answered is not waited for:
+        requests, reliable messages, and fragments under way. The peer may be unknown, or disconnect meanwhile. Calls
+        for one peer may come in another order.
+
+        Messages whose handlers an application cancels when it closes, or never starts, are not handled: it is not
+        called for them, and for no others from then on.
+        """
+
     def host_stopping(self, reason: str) -> None:
         """Report that the host node ends, or wants us to end: the application should stop."""
 

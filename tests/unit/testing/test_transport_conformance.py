@@ -26,6 +26,7 @@ class Reversing(MemoryTransport):
         class Swap:
             peer_connected = sink.peer_connected
             peer_disconnected = sink.peer_disconnected
+            settled = sink.settled
 
             def payload_received(self, peer: NodeId, payload: bytes) -> None:
                 held.append((peer, payload))
@@ -70,6 +71,7 @@ class Stuttering(MemoryTransport):
         class Twice:
             payload_received = sink.payload_received
             peer_disconnected = sink.peer_disconnected
+            settled = sink.settled
 
             def peer_connected(self, peer: PeerInfo) -> None:
                 sink.peer_connected(peer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
@@ -30,6 +31,9 @@ class Sink:
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         self.told.append(reason)
+
+    def settled(self, peer: NodeId, call: Callable[[], object]) -> None:
+        call()
 
     def host_stopping(self, reason: str) -> None:
         raise AssertionError(reason)

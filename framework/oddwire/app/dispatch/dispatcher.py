@@ -20,6 +20,7 @@ from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
 from oddwire.app.dispatch.policy import Outcome
 from oddwire.app.dispatch.queue_workers import QueueWorkers
 from oddwire.app.dispatch.session_host import AppSessionHost
+from oddwire.app.dispatch.settling import Settling
 from oddwire.app.dispatch.slow_path import SlowPath
 from oddwire.app.limits.access import Meter
 from oddwire.app.limits.backpressure import Backpressure
@@ -65,6 +66,8 @@ class Dispatcher:
         self.messenger: AppMessenger = messenger_of(core, self._backpressure)
         """Sends messages and requests."""
         self._workers = QueueWorkers(core, self._backpressure, self.messenger, self._queue_over)
+        self._settling = Settling(core, self._workers)
+        self.settled = self._settling.settled  # as the sink
         self._departed_peers = DepartedPeers(core.loop, self._backpressure, self._workers)
         peer_rpcs: PeerRpcs | None = None
         if core.tables.peer_rpcs:
@@ -225,6 +228,7 @@ class Dispatcher:
 
     def _queue_over(self, queue: PeerQueue) -> None:
         self._queues.pop(queue.peer.node_id, None)
+        self._settling.over(queue)
         self._departed_peers.remove(queue)
 
     def _unrouted(self, queue: PeerQueue | None, peer: NodeId, payload: bytes) -> None:
@@ -277,6 +281,7 @@ class Dispatcher:
         Requests that wait for replies fail with `ConnectionClosed` and ``reason``.
         """
         self.core.closing = True
+        self._settling.close()
         queues = [*self._queues.values()]
         self._queues.clear()
         for queue in queues:

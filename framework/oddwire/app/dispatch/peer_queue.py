@@ -28,6 +28,7 @@ __all__ = [
     "LOW_WATER",
     "MESSAGE_WEIGHT",
     "Answered",
+    "Aside",
     "Call",
     "PeerQueue",
     "Run",
@@ -47,6 +48,15 @@ LONG: Final = 1 << 16
 HIGH_WATER_ASKING: Final = 1 << 24
 
 
+class Aside:
+    """A message that waits for on_connect hooks, outside of the queue; ``then`` is called when it is in it."""
+
+    __slots__ = ("then",)
+
+    def __init__(self) -> None:
+        self.then: list[Callable[[], object]] = []
+
+
 class PeerQueue:
     """One peer: its queued messages, their worker and tasks, and who waits for its messages otherwise."""
 
@@ -57,6 +67,7 @@ class PeerQueue:
         "_urgent",
         "abandoned",
         "answers",
+        "aside",
         "awaited_replies",
         "calls",
         "contexts",
@@ -108,6 +119,7 @@ class PeerQueue:
         self.abandoned = False  # the queued messages of the disconnected peer are not handled any more
         self._tracing = tracing
         self.needs_slow_path = tracing  # see `look`
+        self.aside: set[Aside] | None = None  # messages that wait for on_connect hooks, if there were any
         self.answers: Answered | None = None  # settles what is sent again until the peer answers; returns the handler
         self.pending_hooks: PendingHooks | None = None  # set while on_connect hooks of its connection have not ended
         self.may_ask_urgently = False  # hooks are pending, or an urgent request is handled: our requests may be urgent

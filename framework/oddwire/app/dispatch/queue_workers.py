@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.dispatch.core import Core
-from oddwire.app.dispatch.peer_queue import LONG, PeerQueue, Run
+from oddwire.app.dispatch.peer_queue import LONG, Aside, PeerQueue, Run
 from oddwire.app.limits.backpressure import Backpressure
 from oddwire.errors import ConnectionClosed, PeerNotConnected
 from oddwire.log_limits import get_logger
@@ -50,11 +50,17 @@ class QueueWorkers:
     def set_aside(self, queue: PeerQueue, hooks: PendingHooks, owner: int, message: tuple[Run, Any, int]) -> None:
         """Hold a message until on_connect hooks have ended, and enqueue it then; its weight counts at once."""
         run, argument, weight = message
+        aside = Aside()
+        waiting = queue.aside = set() if queue.aside is None else queue.aside
+        waiting.add(aside)
 
         def release() -> None:
+            waiting.discard(aside)
             if not self._tasks.ending:
                 queue.waiting.append((run, owner, argument, weight))
                 self.wake(queue)
+                for call in aside.then:
+                    call()
 
         self._backpressure.hold(queue, weight)
         hooks.hold(owner, release)

@@ -53,6 +53,10 @@ class _LoggedSink:
         """Pass the event on."""
         self._sink.peer_disconnected(peer, reason)
 
+    def settled(self, peer: NodeId, call: Callable[[], object]) -> None:
+        """Pass the question on."""
+        self._sink.settled(peer, call)
+
     def host_stopping(self, reason: str) -> None:
         """Pass the event on."""
         self._sink.host_stopping(reason)

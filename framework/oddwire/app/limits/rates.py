@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from oddwire.app.limits.access import Meter
@@ -49,6 +50,10 @@ class RateLimitedSink:
         """Drop the peer's meter, and pass the event on."""
         self._meters.pop(peer, None)
         self._sink.peer_disconnected(peer, reason)
+
+    def settled(self, peer: NodeId, call: Callable[[], object]) -> None:
+        """Pass the question on to the sink."""
+        self._sink.settled(peer, call)
 
     def host_stopping(self, reason: str) -> None:
         """Pass the event on to the sink."""

@@ -335,6 +335,9 @@ class World:
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         del self.told[peer]
 
+    def settled(self, peer: NodeId, call: Callable[[], object]) -> None:
+        call()
+
     def host_stopping(self, reason: str) -> None:
         raise AssertionError(reason)
 
