@@ -1,8 +1,10 @@
-"""Constants of the session protocol for modules that do not implement it. Imports nothing from oddwire."""
+"""Constants of the session protocol for modules that do not implement it. Imports nothing else from oddwire."""
 
 from __future__ import annotations
 
 from typing import Final
+
+from oddwire.proto.session_type import SESSION_TYPE, SESSION_TYPE_BYTES
 
 __all__ = [
     "MAX_EXTENSIONS",
@@ -15,9 +17,6 @@ __all__ = [
     "is_version",
 ]
 
-SESSION_TYPE: Final = 0xC0DD
-"""The one message type of the session protocol."""
-SESSION_TYPE_BYTES: Final = b"\xc0\xdd"
 MAX_HELLO: Final = 32768
 """Bytes in the longest content of a hello."""
 MAX_EXTENSIONS: Final = 255
