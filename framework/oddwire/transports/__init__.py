@@ -1,7 +1,7 @@
 """Whole payloads to peers and back: the base class of transports, and the built-in ones.
 
 `bolt8` is a node of our own, `memory` joins nodes in one process, `cln` runs inside Core Lightning,
-`lnd` beside LND.
+`lnd` beside LND, `nats` on a worker of a cluster.
 """
 
 from typing import TYPE_CHECKING
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
         MemoryNetwork as MemoryNetwork,
         MemoryTransport as MemoryTransport,
     )
+    from oddwire.transports.nats.address import BrokerAddress as BrokerAddress
+    from oddwire.transports.nats.connection import BrokerConnection as BrokerConnection
+    from oddwire.transports.nats.transport import NatsTransport as NatsTransport
 else:
     from oddwire.lazy import public_names as _public_names
 

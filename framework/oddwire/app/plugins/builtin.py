@@ -14,7 +14,7 @@ __all__ = ["Builtins"]
 
 
 class Builtins:
-    """Codecs msgpack, bolt, json and raw; transports bolt8, cln, lnd and memory, whose options are their classes'."""
+    """Codecs msgpack, bolt, json and raw; transports bolt8, cln, lnd, memory and nats, with their classes' options."""
 
     name = "oddwire"
 
@@ -25,8 +25,8 @@ class Builtins:
 
     @hookimpl
     def register_transports(self) -> Mapping[str, Callable[..., Transport]]:
-        """Return the four transports."""
-        return {"bolt8": _bolt8, "cln": _cln, "lnd": _lnd, "memory": _memory}
+        """Return the five transports."""
+        return {"bolt8": _bolt8, "cln": _cln, "lnd": _lnd, "memory": _memory, "nats": _nats}
 
 
 # A transport is imported when one is created, without the others and the cryptography of bolt8.
@@ -54,6 +54,12 @@ def _memory(**options: Any) -> Transport:
     from oddwire.transports.memory import MemoryTransport
 
     return _make(MemoryTransport, options)
+
+
+def _nats(**options: Any) -> Transport:
+    from oddwire.transports.nats.transport import NatsTransport
+
+    return _make(NatsTransport, options)
 
 
 def _make(kind: Callable[..., Transport], options: Mapping[str, Any]) -> Transport:

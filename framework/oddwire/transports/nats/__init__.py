@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from oddwire.transports.nats.address import BrokerAddress as BrokerAddress
     from oddwire.transports.nats.connection import BrokerConnection as BrokerConnection
+    from oddwire.transports.nats.transport import NatsTransport as NatsTransport
 else:
     from oddwire.lazy import public_names as _public_names
 

@@ -11,6 +11,7 @@ Both sides are programs of one operator, but neither believes the other: whateve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -30,6 +31,7 @@ __all__ = [
     "Entry",
     "MalformedBatch",
     "Outgoing",
+    "WrongVersion",
     "pack_control",
     "unpack_control",
 ]
@@ -64,6 +66,10 @@ _DIRECTIONS: Final = ("in", "out")
 
 class MalformedBatch(ValueError):
     """Bytes at the broker are not what they should be; the text says what is wrong."""
+
+
+class WrongVersion(MalformedBatch):
+    """They are of another version of this protocol: nothing is wrong with them but who reads them."""
 
 
 class Batch(NamedTuple):
@@ -185,7 +191,7 @@ def _array(raw: bytes, what: str, parts: int) -> list[Any]:
     if not isinstance(values, list) or not values:
         raise MalformedBatch(f"a {what} is an array")
     if values[0] != VERSION:
-        raise MalformedBatch(
+        raise WrongVersion(
             f"a {what} of version {values[0]!r:.20}; this program knows {VERSION}: run one oddwire at both ends"
         )
     if len(values) != parts + 1:
@@ -199,9 +205,12 @@ def _number(value: Any, what: str) -> int:
     return value
 
 
+_node_id = lru_cache(maxsize=1 << 14)(NodeId)  # the same few in each batch
+
+
 def _peer(value: Any) -> NodeId:
     try:
-        return NodeId(value)
+        return _node_id(value)
     except (TypeError, ValueError) as error:
         raise MalformedBatch(str(error)) from error
 

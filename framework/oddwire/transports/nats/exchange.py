@@ -1,0 +1,217 @@
+"""What goes on between an owner of a partition and the broker, from when the gateway has told what there is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from oddwire.log_limits import get_logger
+from oddwire.printable import printable
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import Sink
+from oddwire.transports.nats.connection import BrokerConnection
+from oddwire.transports.nats.consumer import Consumer
+from oddwire.transports.nats.controls import Owned
+from oddwire.transports.nats.errands import Errands
+from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable
+from oddwire.transports.nats.inbound import Inbound, Owner
+from oddwire.transports.nats.outbound import Outbound
+from oddwire.transports.nats.packing import MARKER, Batch, MalformedBatch, WrongVersion
+from oddwire.transports.nats.peer_connections import PeerConnection, StreamMessage
+from oddwire.transports.nats.subjects import in_stream, in_subject, out_subject
+
+__all__ = ["Exchange"]
+
+logger = get_logger("oddwire.transports.nats")
+
+_AGAIN: Final = 0.05  # seconds until the first repetition of a request, twice as many until each further one
+_LONGEST: Final = 1.0
+_LAST: Final = 2.0  # seconds that the gateway has at the end to accept what was sent
+
+
+class Exchange(Owner):
+    """Reads the stream of a partition and hands it on, sends to the gateway, and acknowledges.
+
+    ``ended(reason, stale)`` is called when this cannot go on; ``stale`` is True if the partition has a later owner.
+    """
+
+    def __init__(
+        self,
+        connection: BrokerConnection,
+        errands: Errands,
+        node: NodeId,
+        partition: int,
+        term: int,
+        *,
+        owned: Owned,
+        sink: Sink,
+        ended: Callable[[str, bool], object],
+    ) -> None:
+        self._connection = connection
+        self._errands = errands
+        self._node = node
+        self._term = term
+        self._run = owned.run
+        self._ended = ended
+        self._left: dict[int, StreamMessage] = {}  # messages of the stream that are not acknowledged
+        self._inbound = Inbound(
+            sink,
+            self,
+            term=term,
+            run=owned.run,
+            marker=owned.marker,
+            live=owned.live,
+            handled=owned.handled,
+        )
+        self.deliveries = self._inbound.deliveries
+        """What is on its way to the sink."""
+        self.on_arrival = self._inbound.on_arrival
+        self.outbound = Outbound(
+            partition,
+            term,
+            owned.run,
+            ask=self._ask_to_send,
+            failed=self.refused,
+            acknowledge=self._acknowledge,
+        )
+        """What is on its way to the gateway."""
+        self._consumer = Consumer(
+            connection,
+            in_stream(node),
+            in_subject(node, partition),
+            prefix=f"t{partition}",
+            term=term,
+            received=self._received,
+            ended=lambda stale, reason: ended(reason, stale),
+        )
+
+    async def open(self) -> None:
+        """Begin. Raises `BrokerFailure` and `StaleOwner`."""
+        self._errands.spawn(self._send())
+        await self._consumer.open()
+
+    def refused(self, status: str, text: str) -> None:
+        """End, because the gateway takes nothing of this owner any more."""
+        said = printable(text or status)
+        self._ended(f"the gateway of {self._node} takes nothing of this owner: {said}", status == "stale")
+
+    # Sending ----------------------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        try:
+            await self.outbound.run()
+        except (BrokerFailure, MalformedBatch) as error:
+            self._ended(f"nothing can be sent to {self._node}: {error}", False)
+
+    async def _ask_to_send(self, raw: bytes) -> bytes:
+        """Send a request to the gateway until it is answered. Raises `BrokerRefused`."""
+        wait, subject = _AGAIN, out_subject(self._node)
+        while True:
+            try:
+                return await self._connection.request(subject, raw)
+            except BrokerUnavailable as error:
+                logger.debug("what is sent to %s waits: %s", self._node, error.reason)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _LONGEST)
+
+    # The stream -------------------------------------------------------------------------------------
+
+    def _received(self, sequence: int, data: bytes) -> None:
+        try:
+            batch = Batch.unpack(data)
+        except WrongVersion as error:
+            self._ended(f"the stream of {self._node} cannot be read: {error}", False)
+            return
+        except MalformedBatch as error:
+            # Nobody will read it. If it had payloads, they are missed in the numbers of their connections
+            logger.error("message %d of the stream of %s is skipped: %s", sequence, self._node, error)
+            self._consumer.acknowledge(sequence)
+            return
+        if batch.run > self._run:
+            self._ended(f"the gateway of {self._node} was started anew", False)
+            return
+        if any(entry[0] == MARKER and entry[1] > self._term for entry in batch.entries):
+            self._ended("the partition has a later owner", True)
+            return
+        message = self._left[sequence] = StreamMessage(sequence, batch.run)
+        self._inbound.take(message, batch)
+
+    def _acknowledge(self, message: StreamMessage) -> None:
+        self._left.pop(message.sequence, None)
+        self._consumer.acknowledge(message.sequence)
+
+    # As the `Owner` of what comes -------------------------------------------------------------------
+
+    def handled(self, message: StreamMessage) -> None:
+        """Acknowledge a message whose payloads are handled, once the gateway has what was sent meanwhile."""
+        connections = [self.deliveries.told(peer) for peer in message.peers]
+        self.outbound.handled(message, [one for one in connections if one is not None])
+
+    def connection_over(self, connection: PeerConnection) -> None:
+        """Fail who waits for a connection that has ended."""
+        self.outbound.over(connection, connection.gone)
+
+    def connection_lost(self, number: int, reason: str) -> None:
+        """Have the gateway end a connection of which something is missing."""
+        self._errands.spawn(self._errands.tell("disconnect", conn=number, reason=reason))
+
+    def has_room(self, connection: PeerConnection) -> None:
+        """Send what waits for a peer that takes payloads again."""
+        self.outbound.has_room(connection)
+
+    def flow(self, connection: PeerConnection) -> None:
+        """Have the gateway pause or resume a peer."""
+        self._errands.flow(connection)
+
+    def crowded(self, crowded: bool) -> None:
+        """Ask for no more messages, or for more again."""
+        self._consumer.hold(crowded)
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Make a call after others had their turn."""
+        asyncio.get_running_loop().call_soon(call)
+
+    # The end ----------------------------------------------------------------------------------------
+
+    def stop(self, reason: str) -> None:
+        """Hand on, send and acknowledge nothing more, at once; `aclose` is still to be called."""
+        self._consumer.stop()
+        self.deliveries.silence()
+        self.outbound.close(reason)
+        for connection in self.deliveries.connections:
+            self.outbound.over(connection, reason)
+
+    async def give_up(self) -> bool:
+        """Hand on nothing more, have the gateway accept what was sent, acknowledge, and delete the consumer.
+
+        Return whether all of that was done: not if it takes long.
+        """
+        self.deliveries.silence()
+        try:
+            async with asyncio.timeout(_LAST):
+                await self.outbound.drain()
+        except TimeoutError:
+            logger.warning("the gateway of %s does not take what was sent at the end", self._node)
+            return False
+        return await self._consumer.give_up()
+
+    def handled_in_part(self) -> list[tuple[int, int, int]]:
+        """Return what is handled of messages that are left: for each connection, its run, and up to which payload."""
+        found: dict[tuple[int, int], int] = {}
+        answering = {one.number for one in self.deliveries.connections if one.held}  # their answers are lost
+        for message in self._left.values():
+            for conn, number in () if message.complete else message.handled:
+                if conn not in answering:
+                    found[message.run, conn] = max(number, found.get((message.run, conn), 0))
+        for connection in self.deliveries.held_back:  # maybe in the middle of a message
+            if connection.handled and not connection.held:
+                place = connection.run, connection.number
+                found[place] = max(connection.handled, found.get(place, 0))
+        return [(run, conn, number) for (run, conn), number in found.items()]
+
+    async def aclose(self, reason: str) -> None:
+        """End, and tell the sink that its peers have disconnected."""
+        self.stop(reason)
+        await self._consumer.aclose()
+        self.deliveries.close(reason)
