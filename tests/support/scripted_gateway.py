@@ -45,6 +45,7 @@ class ScriptedGateway:
         self.answers: dict[str, Any] = {}
         self.welcome: dict[str, Any] = {}  # more of the answer to an owner
         self.page = 1000
+        self.after_page: Callable[[], object] = lambda: None
         self.silent = False
         self.accept: Callable[[Outgoing], Accepted] = lambda _: Accepted()
         self._marker = 0
@@ -144,4 +145,6 @@ class ScriptedGateway:
         if not first:
             self._marker = await self.put([MARKER, values["term"]])
         found = {"run": self.run, "marker": self._marker, "uris": ["somewhere"], **self.welcome}
-        return {**found, "conns": conns[first : first + self.page], "total": len(conns)}
+        found |= {"conns": conns[first : first + self.page], "total": len(conns)}
+        self.after_page()
+        return found

@@ -68,10 +68,15 @@ class Controls:
     async def own(self) -> Owned:
         """Tell the gateway that this is the owner now. Raises `GatewayRefused`, and `BrokerFailure`."""
         conns: list[Any] = []
+        run: Any = None
         while True:
             answer = await self._once("owner", **({"from": len(conns)} if conns else {}))
             try:
                 page = [*answer["conns"]]
+                if conns and answer["run"] != run:  # another gateway now, with connections of its own
+                    conns.clear()
+                    continue
+                run = answer["run"]
                 conns += page
                 if page and len(conns) < int(answer.get("total", 0)):
                     continue  # they are too many for one message

@@ -581,6 +581,22 @@ async def test_the_connections_come_in_pages_if_they_are_many(cluster: Cluster) 
     assert [info.node_id for info in sink.connected] == peers
 
 
+async def test_pages_of_a_gateway_that_is_started_anew_between_them(cluster: Cluster) -> None:
+    gateway = cluster.gateway
+    await gateway.put(*(gateway.connected(number, peer) for number, peer in ((1, ALICE), (2, BOB))))
+    gateway.page = 1
+
+    def begin_anew() -> None:
+        gateway.run, gateway.conns = 2, {2: (ALICE, 1), 3: (BOB, 1)}
+        gateway.page = 5
+
+    gateway.after_page = begin_anew
+    transport, sink = await cluster.owner()
+    await sink.until(lambda sink: len(sink.connected) == 4)  # those of the former run first, which are in the stream
+    assert transport.run == 2
+    assert [(info.node_id, info.address) for info in sink.connected[2:]] == [(ALICE, "address 2"), (BOB, "address 3")]
+
+
 async def test_a_gateway_that_is_busy_is_asked_again(cluster: Cluster) -> None:
     gateway = cluster.gateway
     await gateway.put(gateway.connected(1, ALICE))
