@@ -218,8 +218,8 @@ async def scene() -> AsyncIterator[Scene]:
 BOUNDS = {
     "plain": Walk(calls=4, modules=3, crossings=0),
     "request": Walk(calls=25, modules=9, crossings=4),
-    "reliable_in": Walk(calls=97, modules=26, crossings=6),
-    "reliable_out": Walk(calls=117, modules=27, crossings=3),
+    "reliable_in": Walk(calls=97, modules=27, crossings=6),
+    "reliable_out": Walk(calls=117, modules=28, crossings=3),
 }
 
 

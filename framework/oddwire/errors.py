@@ -405,8 +405,10 @@ class StoreError(SessionError):
     ``path`` is the database. ``reason`` is one of ``full``, ``read-only``, ``corrupt``, ``foreign`` (not a database of
     oddwire), ``newer`` (of a later oddwire), ``locked`` (by another process), ``moved`` (its file was moved, deleted or
     replaced while in use), ``unfinished`` (a move to another store was begun, and that store cannot be read), ``io``
-    (any other error of the disk), ``closed``; for a move also ``missing``, ``same``, ``unknown``, ``taken``. After
-    ``full``, ``read-only``, ``locked``, ``moved`` and ``io`` the same call may succeed later, without a restart.
+    (any other error of the disk), ``closed``, ``fenced`` (in a cluster: another worker has the partition now, and what
+    was under way counts if it was in the partition's log before); for a move also ``missing``, ``same``, ``unknown``,
+    ``taken``. After ``full``, ``read-only``, ``locked``, ``moved`` and ``io`` the same call may succeed later, without
+    a restart.
     """
 
     def __init__(self, text: str, *, path: str, reason: str) -> None:

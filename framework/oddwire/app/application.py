@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from oddwire.app.insight.insight import Insight
     from oddwire.app.insight.metrics import Metrics
     from oddwire.session.limits import Counters, Limits
+    from oddwire.session.store.commit_log import RemoteLog
     from oddwire.session.store.extension_store import ExtensionStore
 
 __all__ = ["Application", "reason_of"]
@@ -72,17 +73,18 @@ _NOT_STARTED: Final = "the application is not started: 'async with app:' or 'awa
 class Application:
     """Runs extensions over one transport.
 
-    ``extensions`` are `Extension` objects, other plugins, or texts: names of installed extensions and paths of
-    ``.py`` files. ``transport`` is an unopened `Transport`, or the name of a registered or installed one, created with
+    ``extensions`` are `Extension` objects, other plugins, or texts: names of installed extensions and paths of ``.py``
+    files. ``transport`` is an unopened `Transport`, or the name of a registered or installed one, created with
     ``transport_options``. ``options`` are values of the extensions' options by name. ``plugins`` is a `PluginManager`,
     which may have plugins already. ``store`` is the path of the database for reliable messages and the extensions'
-    stores, for this application alone, or ``":memory:"``. ``limits`` are the resources that each peer may use. Without
-    ``session`` nothing of the session layer is sent to peers: only plain messages work. ``grace`` is the time in
-    seconds that handlers have to finish when the application closes. ``assembly`` replaces ``extensions``, ``options``,
-    ``plugins``, ``provide`` and ``session``, if they were assembled before. ``program`` is the number, u64, by which
-    peers recognize this program after a restart; no other program of the node may have it. None is a random number.
-    ``provide`` are values by type, passed to every function with a parameter of that type, instead of the provider's
-    value: fakes, for tests. With ``metrics`` messages and handlers are counted from the start on; see `metrics`.
+    stores, for this application alone, or ``":memory:"``; or a store whose commits are in a log elsewhere. ``limits``
+    are the resources that each peer may use. Without ``session`` nothing of the session layer is sent to peers: only
+    plain messages work. ``grace`` is the time in seconds that handlers have to finish when the application closes.
+    ``assembly`` replaces ``extensions``, ``options``, ``plugins``, ``provide`` and ``session``, if they were assembled
+    before. ``program`` is the number, u64, by which peers recognize this program after a restart; no other program of
+    the node may have it. None is a random number. ``provide`` are values by type, passed to every function with a
+    parameter of that type, instead of the provider's value: fakes, for tests. With ``metrics`` messages and handlers
+    are counted from the start on; see `metrics`.
 
     Everything is checked here, before anything runs: raises the `DefinitionError` that names both sides. An application
     starts once, with ``async with app:`` or `start` and `aclose`.
@@ -95,7 +97,7 @@ class Application:
         transport_options: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         plugins: PluginManager | None = None,
-        store: str | PathLike[str] | None = None,
+        store: str | PathLike[str] | RemoteLog | None = None,
         limits: Limits | None = None,
         session: bool = True,
         grace: float = 5.0,

@@ -40,10 +40,14 @@ def check_arguments(
     _check_mapping("options", options)
     if plugins is not None and not isinstance(plugins, PluginManager):
         _fail("plugins", "a PluginManager (extensions come first: Application(extension, ...))", plugins)
-    if store is not None and not (
-        isinstance(store, (str, os.PathLike)) and isinstance(os.fspath(store), str) and store
-    ):
-        _fail("store", "the path of a database, or ':memory:'", store)
+    if isinstance(store, (str, os.PathLike)):
+        if not store or not isinstance(os.fspath(store), str):
+            _fail("store", "the path of a database, or ':memory:'", store)
+    elif store is not None:
+        from oddwire.session.store.commit_log import RemoteLog  # imported late: few applications have one
+
+        if not isinstance(store, RemoteLog):
+            _fail("store", "the path of a database, or ':memory:'", store)
     if limits is not None:
         from oddwire.session.limits import Limits  # imported late: few applications set limits
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from oddwire.session.reliable.delivery import Delivery
     from oddwire.session.reliable.receipt import Receipt
     from oddwire.session.store.ages import Ages
+    from oddwire.session.store.commit_log import RemoteLog
     from oddwire.session.store.extension_store import ExtensionStore
 
 __all__ = ["Resources"]
@@ -45,13 +46,17 @@ class Resources:
         self,
         tables: Tables,
         transport: Transport,
-        store: str | os.PathLike[str] | None,
+        store: str | os.PathLike[str] | RemoteLog | None,
         limits: Limits | None,
         session: bool,
     ) -> None:
         self._tables = tables
         self._transport = transport
-        self._path = None if store is None else os.fspath(store)
+        self._log: RemoteLog | None = None
+        if store is None or isinstance(store, (str, os.PathLike)):
+            self._path = None if store is None else os.fspath(store)
+        else:
+            self._path, self._log = store.path, store
         self._limits = limits
         self._delivery: Delivery | None = None
         self._resending: Resending | None = None
@@ -207,7 +212,7 @@ class Resources:
             from oddwire.session.store.unit import Store
 
             names = [owner.name for owner in self._tables.owners]
-            store = Store(self._path, number=self._number, extensions=names, ages=self.ages)
+            store = Store(self._path, number=self._number, extensions=names, ages=self.ages, log=self._log)
             if self.on_new_store is not None:
                 store.on_new = functools.partial(self.on_new_store, names)
             allowances = [access.allowance for access in self._access.values()]

@@ -223,7 +223,7 @@ class KeptMessages:
         if not peer.load.messages and self.peers.get(peer.node_id) is peer:
             del self.peers[peer.node_id]
 
-    # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------
+    # As `oddwire.session.store.part.Part` -----------------------------------------------------------
 
     def load(self, database: Database) -> None:
         """Load what earlier processes have kept."""

@@ -411,7 +411,7 @@ class Inbox:
             text = "%d lanes of peers' reliable messages are dropped, as there are too many; see docs/limits.md"
             logger.warning(text, count)
 
-    # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
+    # As `oddwire.session.store.part.Part` -----------------------------------------------------------------------
 
     def load(self, database: Database) -> None:
         """Use the database from now on; lanes are read when they are needed."""

@@ -413,7 +413,7 @@ class Outbox:
                 for receipt in list(lane.receipts.values()):
                     receipt.settle(failure)
 
-    # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
+    # As `oddwire.session.store.part.Part` -----------------------------------------------------------------------
 
     def load(self, database: Database) -> None:
         """Load the lanes with messages of earlier processes."""

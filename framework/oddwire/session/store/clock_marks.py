@@ -18,7 +18,7 @@ class ClockMarks:
         self._ages = ages
         self._writing: Mark | None = None
 
-    # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
+    # As `oddwire.session.store.part.Part` -----------------------------------------------------------------------
 
     def load(self, database: Database) -> None:
         """Continue from the last mark. It has to be called before the parts that read times."""

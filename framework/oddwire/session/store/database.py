@@ -141,14 +141,17 @@ class Database:
     """An open database, created if there is none. Raises `StoreError` with a reason.
 
     ``number`` is the store's number if it is created; by default a random one. ``extensions`` are the names of those
-    loaded: a database of version 2 or before does not say whose its lanes are.
+    loaded: a database of version 2 or before does not say whose its lanes are. ``cached``: the file is a cache of what
+    is kept elsewhere, so the disk is not waited for, and nothing is moved from its write-ahead log into it.
 
     ``writer`` is the connection for changes; ``reader`` sees what is committed, even while a commit is under way;
     ``guard`` runs authors' SQL. ``clean`` says whether the last process closed the database, ``is_new`` whether it was
     created.
     """
 
-    def __init__(self, path: str, *, number: int | None = None, extensions: Collection[str] = ()) -> None:
+    def __init__(
+        self, path: str, *, number: int | None = None, extensions: Collection[str] = (), cached: bool = False
+    ) -> None:
         self.path = path
         self._number = int.from_bytes(os.urandom(8), "big") if number is None else number
         self._extensions = extensions
@@ -165,6 +168,9 @@ class Database:
             self._lock = FileLock(place.with_name(place.name + ".lock"))
             self.writer = open_database(place)
             try:
+                if cached:
+                    self.writer.execute("PRAGMA synchronous = OFF")
+                    self.writer.execute("PRAGMA wal_autocheckpoint = 0")
                 self._prepare()
                 self._place = Place(place.absolute())
                 self.reader = sqlite3.connect(

@@ -97,7 +97,7 @@ class ExtensionStore:
             return own[raw]
         await self._store.ready()
         try:
-            return self._store.values.get(self._extension, raw)
+            return self._store.values.get(self._extension, raw, committed=self._only_committed())
         except sqlite3.Error as error:
             raise explain(error, self._store.path) from error
 
@@ -132,7 +132,7 @@ class ExtensionStore:
         own = await self._own()
         await self._store.ready()
         try:
-            found = self._store.values.items(self._extension, raw)
+            found = self._store.values.items(self._extension, raw, committed=self._only_committed())
         except sqlite3.Error as error:
             raise explain(error, self._store.path) from error
         found.update({key: value for key, value in own.items() if key.startswith(raw)})
@@ -162,6 +162,10 @@ class ExtensionStore:
         """
         await self._store.ready()
         return self._store.ages()
+
+    def _only_committed(self) -> bool:
+        """Whether what is not committed is not shown: outside of units it may be told to others, and then not count."""
+        return self._store.log.is_remote and self._store.current() is None
 
     async def _own(self) -> Mapping[bytes, EncodedValue | None]:
         """Return the values set in the current unit of work; empty without one."""

@@ -9,14 +9,16 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from oddwire.errors import StoreError
 from oddwire.log_limits import get_logger
+from oddwire.session.store.commit_log import CommitLog
 from oddwire.session.store.database import MEMORY, Database
+from oddwire.session.store.part import Part
 from oddwire.sqlite_files import explain, is_busy
 
-__all__ = ["Group", "GroupCommit", "Part"]
+__all__ = ["Group", "GroupCommit"]
 
 logger = get_logger("oddwire.session")
 
@@ -27,22 +29,6 @@ _REOPEN: Final = 5.0  # min seconds between attempts to open a database that can
 _PATIENCE: Final = 5.0  # seconds that a commit waits for another process that writes to the database
 _AT_END: Final = 1.0  # the same for the last commit
 _POLL: Final = 0.05  # seconds between attempts while it waits
-
-
-class Part(Protocol):
-    """A component with data in the database. All methods are called on the event loop, and return without waiting."""
-
-    def load(self, database: Database) -> None:
-        """Read the part's data from a database that was opened. May raise `sqlite3.Error`: opening fails then."""
-
-    def begin(self) -> None:
-        """Make the gathered changes the share of a commit that begins; later changes belong to the next commit."""
-
-    def write(self, writer: sqlite3.Connection) -> None:
-        """Write the share. An exception fails the commit."""
-
-    def end(self, error: StoreError | None) -> None:
-        """Handle the end of the commit; with an error, nothing of the share was written."""
 
 
 class Group:
@@ -76,11 +62,14 @@ class GroupCommit:
     """The database at ``path``, and the parts with data in it.
 
     A part calls `touch` when it has gathered changes. While a commit is under way, parts gather changes for the next
-    one; if it fails, these fail too, as they may build on what was lost.
+    one; if it fails, these fail too, as they may build on what was lost. A commit has ended when it counts for ``log``,
+    by default when it is on disk.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, log: CommitLog | None = None) -> None:
         self.path = str(path)
+        self.log = CommitLog() if log is None else log
+        self.log.on_error = self._end
         self.generation = 0
         """The number of failed commits."""
         self._parts: list[Part] = []
@@ -98,6 +87,8 @@ class GroupCommit:
         self._trouble = ""  # why the last commit failed, if it did
         self._committer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._committing = asyncio.Lock()
+        self._ending: asyncio.Task[None] | None = None
 
     def add(self, part: Part) -> None:
         """Add a part. It has to be called before `open`; parts are loaded and written in the order of calls."""
@@ -125,6 +116,8 @@ class GroupCommit:
     async def open(self) -> None:
         """Open the database, created if there is none. Raises `StoreError` with a reason; `ready` tries again."""
         async with self._opening:
+            if self.log.error is not None:
+                raise explain(self.log.error, self.path)
             if self._closed:
                 raise StoreError(f"{self.path} is closed", path=self.path, reason="closed")
             if self._database is not None:
@@ -135,10 +128,11 @@ class GroupCommit:
             try:
                 database: Database = await self._in_thread(self._load)
                 try:
+                    await self.log.opened(database, self._in_thread)
                     for part in self._loaded:
                         part.load(database)
-                except sqlite3.Error as error:
-                    database.abandon()
+                except (sqlite3.Error, StoreError) as error:
+                    await self.log.abandon(database, self._in_thread)
                     raise explain(error, self.path) from error
             except StoreError as error:
                 self._error = error
@@ -172,24 +166,36 @@ class GroupCommit:
                 database, self._database = self._database, None
                 if database is not None:
                     async with self._writing:
-                        await self._in_thread(database.close)
+                        await self.log.close(database, self._in_thread)
+            except StoreError as error:
+                logger.error("it is not recorded that the store was closed: %s", error)
             finally:
                 if self._thread is not None:
                     self._thread.shutdown()
 
-    async def abandon(self) -> None:
+    def _end(self, error: StoreError) -> None:
+        """Fail everything for good."""
+        self._error = error
+        if self._ending is None and not self._closed:
+            logger.error("nothing is stored any more (%s): %s", error.reason, error)
+            self._ending = asyncio.get_running_loop().create_task(self.abandon(error))
+
+    async def abandon(self, error: StoreError | None = None) -> None:
         """Close the database as the end of the process would: what is not committed is lost, its waiting tasks fail.
 
-        A commit under way in the thread is waited for: it may be on disk or not.
+        A commit under way is waited for: it may be on disk or not. ``error`` is what they fail with.
         """
         if self._closed:
             return
         self._closed = True
-        error = StoreError(f"{self.path} was abandoned", path=self.path, reason="closed")
+        error = error or StoreError(f"{self.path} was abandoned", path=self.path, reason="closed")
+        self.log.give_up(error)
+        async with self._committing:
+            pass
         async with self._opening:
             database, self._database = self._database, None
             if database is not None:
-                await self._in_thread(database.abandon)  # behind what the thread is doing
+                await self.log.abandon(database, self._in_thread)  # behind what the thread is doing
             self._fail(error)
             if self._committer is not None:
                 await self._committer
@@ -258,8 +264,8 @@ class GroupCommit:
 
         Raises `StoreError` if the changes cannot be kept.
         """
-        writer = self._open_database().writer
         try:
+            writer = self._open_database().writer
             if not writer.in_transaction:
                 if keep:
                     raise self.lost()
@@ -308,14 +314,15 @@ class GroupCommit:
             group = self._gathered()
             for part in self._parts:
                 part.write(writer)
-            await self._in_thread(lambda: writer.execute("COMMIT"))
+            async with self._committing:
+                await self.log.commit(self._open_database(), self._in_thread)
         except Exception as failure:
             if not isinstance(failure, sqlite3.Error | StoreError):
                 logger.exception("%s: what was gathered cannot be written", self.path)
             error = explain(failure, self.path)
             if group is None:
                 group = self._gathered()
-            if error.reason not in (self._trouble, "closed"):
+            if error.reason not in (self._trouble, "closed") and self.log.error is None:
                 self._trouble = error.reason
                 logger.error("nothing can be stored for now, and uncommitted changes are dropped: %s", error)
             for part in self._parts:

@@ -42,7 +42,7 @@ class StoreNumbers:
         """Replace all numbers by a new one with the next commit."""
         self._gathered = (new_number(),)
 
-    # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
+    # As `oddwire.session.store.part.Part` -----------------------------------------------------------------------
 
     def load(self, database: Database) -> None:
         """Read the numbers."""

@@ -30,6 +30,7 @@ from typing import Final, Self, TypeVar
 from oddwire.errors import StoreError
 from oddwire.session.store.ages import Ages
 from oddwire.session.store.clock_marks import ClockMarks
+from oddwire.session.store.commit_log import CommitLog
 from oddwire.session.store.database import MEMORY, Database
 from oddwire.session.store.group_commit import Group, GroupCommit
 from oddwire.session.store.store_numbers import StoreNumbers, new_number
@@ -208,7 +209,7 @@ class Store(GroupCommit):
     room.
 
     ``number`` is the store's number if it is created, ``extensions`` are the names of those loaded; see `Database`.
-    ``ages`` is the clock for times in the database.
+    ``ages`` is the clock for times in the database. ``log`` is where commits are to be before they count.
     """
 
     def __init__(
@@ -218,8 +219,9 @@ class Store(GroupCommit):
         number: int | None = None,
         extensions: Collection[str] = (),
         ages: Ages | None = None,
+        log: CommitLog | None = None,
     ) -> None:
-        super().__init__(path)
+        super().__init__(path, log=log)
         self._number = new_number() if number is None else number
         self._extensions = extensions
         self.on_new: Callable[[], object] | None = None
@@ -235,7 +237,7 @@ class Store(GroupCommit):
         self._locks: dict[str, asyncio.Lock] = {}
 
     def _load(self) -> Database:
-        database = Database(self.path, number=self._number, extensions=self._extensions)
+        database = Database(self.path, number=self._number, extensions=self._extensions, cached=self.log.is_remote)
         try:
             if database.is_moving:
                 from oddwire.session.store.move import settle  # rarely needed

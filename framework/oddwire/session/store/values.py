@@ -24,7 +24,7 @@ class StoredValues:
         self._gathered: _Share = {}
         self._writing: _Share = {}
 
-    # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
+    # As `oddwire.session.store.part.Part` -----------------------------------------------------------------------
 
     def load(self, database: Database) -> None:
         """Use the database from now on."""
@@ -57,10 +57,13 @@ class StoredValues:
         """Add values to those that the next commit writes."""
         self._gathered.update({(extension, key): value for key, value in values.items()})
 
-    def get(self, extension: str, key: bytes) -> EncodedValue | None:
-        """Return a value from the shares of commits or from disk; None if there is none. Raises `sqlite3.Error`."""
+    def get(self, extension: str, key: bytes, *, committed: bool = False) -> EncodedValue | None:
+        """Return a value from the shares of commits or from disk; None if there is none. Raises `sqlite3.Error`.
+
+        With ``committed`` only what is on disk counts.
+        """
         place = (extension, key)
-        for share in (self._gathered, self._writing):
+        for share in () if committed else (self._gathered, self._writing):
             if place in share:
                 return share[place]
         rows = self._reader.execute(
@@ -68,8 +71,11 @@ class StoredValues:
         ).fetchall()
         return EncodedValue(*rows[0]) if rows else None
 
-    def items(self, extension: str, prefix: bytes) -> dict[bytes, EncodedValue | None]:
-        """Return all values whose keys begin with ``prefix``, None for deleted ones. Raises `sqlite3.Error`."""
+    def items(self, extension: str, prefix: bytes, *, committed: bool = False) -> dict[bytes, EncodedValue | None]:
+        """Return all values whose keys begin with ``prefix``, None for deleted ones. Raises `sqlite3.Error`.
+
+        ``committed`` is as for `get`.
+        """
         # UTF-8 has no byte 0xff, so the bound is above all such keys
         rows = self._reader.execute(
             "SELECT key, form, value FROM oddwire_values WHERE extension = ? AND key >= ? AND key < ?",
@@ -78,7 +84,7 @@ class StoredValues:
         found: dict[bytes, EncodedValue | None] = {
             key: EncodedValue(form, value) for key, form, value in rows.fetchall()
         }
-        for share in (self._writing, self._gathered):
+        for share in () if committed else (self._writing, self._gathered):
             found.update(
                 {key: value for (owner, key), value in share.items() if owner == extension and key.startswith(prefix)}
             )
