@@ -1,1 +1,1 @@
-"""A cluster: a gateway beside a node, and workers with the extensions, over a broker, NATS JetStream."""
+"""A cluster: a gateway beside a Lightning node, and workers that share its peers, over NATS JetStream."""
