@@ -15,7 +15,7 @@ import oddwire
 from oddwire.app import lightningd
 from oddwire.app.plugins import manager
 from oddwire.app.programs import registry
-from oddwire.cli import broker, contract_files, keyfile, lnd, node, plugin, run, shell_prompt
+from oddwire.cli import broker, contract_files, keyfile, lnd, node, plugin, run, shell_prompt, worker
 from oddwire.cluster.broker import configuration
 from oddwire.cluster.gateway import lightningd as gateway
 from oddwire.jsonrpc import program_folder
@@ -68,6 +68,7 @@ def test_the_names_of_files() -> None:
         *(str(contract_files.default_file("NAME")), str(lnd.FILE)),
         *(configuration.CONFIGURATION_FILE, broker.LOCK_FILE),
         *(gateway.announced_file("/a/folder/NAME.py"), gateway.lock_file("NAME")),
+        worker.LOCK_FILE,
     }
     assert sorted({*documented("file")}) == sorted({*found, "lightningd-NETWORK.pid"})
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from oddwire.app.context import Messenger
     from oddwire.app.declarations.rpc import RpcMethod
     from oddwire.app.dispatch.background import Background
+    from oddwire.app.dispatch.cluster_jobs import ClusterJobs
     from oddwire.app.dispatch.dispatcher import Dispatcher
     from oddwire.app.dispatch.early_messenger import EarlyMessenger
     from oddwire.app.dispatch.end_hooks import EndHooks
@@ -158,6 +159,8 @@ class Application:
         """Why the host node had the application stop, in words; None if it did not."""
         self.on_refusal: Callable[[BaseException], object] = lambda _: None
         """Called with the error of a failed start, before the host node is notified: that may end the process."""
+        self.cluster_jobs: ClusterJobs | None = None
+        """Who sees to it that jobs of scope ``"cluster"`` run once; set before the start by a cluster's worker."""
 
     # Running ----------------------------------------------------------------------------------------
 
@@ -293,6 +296,22 @@ class Application:
             return  # called by the transport
         await self._closed(self._closing)
 
+    async def cut_off(self) -> None:
+        """End as `aclose` does, but at once: nothing more is stored, handlers are cancelled, without a grace.
+
+        For a program that may not go on, as another has taken its place. A start that is under way has to be cancelled
+        instead. Cancelled, it ends all the same. Raises as `aclose` does.
+        """
+        await self.resources.cut_off()
+        if self._closing is None:
+            if self._state is _State.BUILT:
+                self._state = _State.CLOSED
+                return
+            self._closing = asyncio.get_running_loop().create_task(self._close(grace=0.0))
+        else:
+            self._hurry()
+        await self._closed(self._closing)
+
     def _is_working_on(self, task: asyncio.Task[Any] | None) -> bool:
         handled = self._dispatcher is not None and task in self._dispatcher.tasks
         own = self._background is not None and task in self._background.running
@@ -303,14 +322,18 @@ class Application:
         try:
             await asyncio.shield(closing)
         except asyncio.CancelledError:
-            if self._dispatcher is not None:
-                self._dispatcher.tasks.end_grace()
-            if self._failures is not None:
-                self._failures.end_grace()
-            if self._end_hooks is not None:
-                self._end_hooks.cut()
+            self._hurry()
             await asyncio.wait([closing])
             raise
+
+    def _hurry(self) -> None:
+        """Have what the closing waits for end now."""
+        if self._dispatcher is not None:
+            self._dispatcher.tasks.end_grace()
+        if self._failures is not None:
+            self._failures.end_grace()
+        if self._end_hooks is not None:
+            self._end_hooks.cut()
 
     async def _close(self, grace: float) -> None:
         self._state = _State.CLOSING

@@ -35,6 +35,9 @@ GROUPS: Final[Mapping[str, Mapping[str, Entry]]] = {
     "Cluster": {
         "broker": Entry("broker", "Run the broker of a cluster, a nats-server."),
         "gateway": Entry("gateway", "Run a node for a cluster's workers, or join LND's to it."),
+        "worker": Entry("worker", "Run extensions for the peers of a cluster's nodes."),
+        "workers": Entry("workers", "Show which worker of a cluster has which peers."),
+        "cluster": Entry("cluster", "Run a whole cluster on this machine: broker, gateway and workers."),
     },
     "Look": {
         "types": Entry("known_types", "Say whose a message type is, and which protocols use it."),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from oddwire.cli.broker_options import Broker, BrokerCa, BrokerCredentials, BrokerNkey, broker_address, connect_broker
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.lexicons import load_lexicon
@@ -27,7 +28,9 @@ from oddwire.monitor.source import NotWatchable, Source
 
 if TYPE_CHECKING:
     from oddwire.monitor.explained import Opened
+    from oddwire.monitor.tables import Table
     from oddwire.monitor.watched import Watched
+    from oddwire.transports.nats.address import BrokerAddress
 
 __all__ = ["program"]
 
@@ -35,6 +38,7 @@ program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _LEAST: Final = 4096  # bytes of a recording, at most so many
 _MAX_BYTES: Final = 256 * 1024 * 1024
+_PATIENCE: Final = 10.0  # seconds until a broker that is not there is given up
 _MISSING: Final = "needs {libraries}: pip install 'oddwire[{extra}]'"
 
 
@@ -70,11 +74,15 @@ def _command(
         int, typer.Option("--max-bytes", min=_LEAST, metavar="BYTES", help="How large a recording grows at most.")
     ] = _MAX_BYTES,
     force: Annotated[bool, typer.Option("--force", help="With --record: replace the file.")] = False,
+    broker: Broker = None,
+    broker_credentials: BrokerCredentials = None,
+    broker_nkey: BrokerNkey = None,
+    broker_ca: BrokerCa = None,
     json: Json = False,
 ) -> None:
     """Watch the messages of running programs.
 
-    Without a name it is the only program that runs, or one of a list.
+    Without a name it is the only program that runs, or one of a list. With --broker it shows a cluster's workers.
     """
     printer = Printer(json, stdout=command_stdout(json))
     log_to(printer)
@@ -82,6 +90,13 @@ def _command(
     async def main() -> int:
         _check(web=web, listen=listen, record=record, seconds=seconds, as_json=json)
         named = any(value is not None for value in (program, data_dir, lightning_dir, network, rpc_file))
+        if broker is not None:
+            if named or web or record is not None:
+                raise CommandFailure(
+                    "--broker shows a cluster's workers on a screen, and goes with nothing else", USAGE
+                )
+            address = broker_address("monitor", broker, broker_credentials, broker_nkey, broker_ca)
+            return await _show_workers(address)
         if program is None and data_dir is None and rpc_file is None:
             found = await running_programs(lightning_dir=lightning_dir, network=network)
             if named:
@@ -165,6 +180,28 @@ async def _show(found: Sequence[RunningProgram], extensions: Sequence[str], max_
     if app.failure is not None:
         raise CommandFailure(str(app.failure), FAILED)
     return app.return_code or 0
+
+
+async def _show_workers(address: BrokerAddress) -> int:
+    try:
+        from oddwire.monitor.tui.workers import WorkersApp
+    except ModuleNotFoundError as error:
+        raise _not_installed(error, "the monitor's screen", "textual", "monitor") from None
+    from oddwire.cli.workers import last_line, look, tables_of
+
+    connection = await connect_broker(address, name="oddwire monitor", patience=_PATIENCE)
+
+    async def read() -> tuple[Sequence[Table], str]:
+        overview = await look(connection)
+        return tables_of(overview), last_line(overview)
+
+    try:
+        app = WorkersApp(f"workers of the cluster at {address.shown}", read)
+        on_stop(lambda _: app.exit())
+        await app.run_async()
+        return app.return_code or 0
+    finally:
+        await connection.aclose()
 
 
 async def _serve(path: Path, listen: str, extensions: Sequence[str], seconds: float | None, printer: Printer) -> int:

@@ -180,6 +180,7 @@ class HookDecorators(Declared):
         jitter: float | timedelta = 0.0,
         at_start: bool = False,
         per_peer: Literal[False] = False,
+        scope: Literal["app", "cluster"] = "app",
     ) -> Callable[[AppCallback], AppCallback]: ...
 
     @overload
@@ -190,6 +191,7 @@ class HookDecorators(Declared):
         jitter: float | timedelta = 0.0,
         at_start: bool = False,
         per_peer: Literal[True],
+        scope: Literal["app"] = "app",
     ) -> Callable[[ConnectCallback], ConnectCallback]: ...
 
     def every(
@@ -199,6 +201,7 @@ class HookDecorators(Declared):
         jitter: float | timedelta = 0.0,
         at_start: bool = False,
         per_peer: bool = False,
+        scope: Literal["app", "cluster"] = "app",
     ) -> Any:
         """Await the decorated ``async def (context)`` periodically, every ``seconds``, one run at a time.
 
@@ -209,6 +212,10 @@ class HookDecorators(Declared):
         read for each pause. A run under way at the end is cancelled, and waited for. An exception is logged, counted
         and passed to `on_error`; the job continues.
 
+        With ``scope="cluster"`` it runs in one program of all workers of a cluster, and in another when that one ends:
+        at least once in ``seconds`` and a lease's ten, and in two at the same time only if one of them is frozen.
+        Outside of a cluster that changes nothing.
+
         Raises `ExtensionError` for an invalid duration, and at load for an option that no extension has.
         """
         check_argument(seconds, "every", "10")
@@ -218,9 +225,15 @@ class HookDecorators(Declared):
 
             if seconds is None:
                 raise ExtensionError(f"{place(function)}, @every: every should be {EVERY}, not None")
-            scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
+            names = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
             job = Job(
-                function=function, every=seconds, jitter=jitter, at_start=at_start, per_peer=per_peer, scope=scope
+                function=function,
+                every=seconds,
+                jitter=jitter,
+                at_start=at_start,
+                per_peer=per_peer,
+                scope=scope,
+                names=names,
             )
             self._declare(job)
             return function
@@ -232,28 +245,37 @@ class HookDecorators(Declared):
 
     @overload
     def task(
-        self, *, restart: bool = True, per_peer: Literal[False] = False
+        self, *, restart: bool = True, per_peer: Literal[False] = False, scope: Literal["app", "cluster"] = "app"
     ) -> Callable[[AppCallback], AppCallback]: ...
 
     @overload
     def task(
-        self, *, restart: bool = True, per_peer: Literal[True]
+        self, *, restart: bool = True, per_peer: Literal[True], scope: Literal["app"] = "app"
     ) -> Callable[[ConnectCallback], ConnectCallback]: ...
 
-    def task(self, function: Any = NOTHING, *, restart: bool = True, per_peer: bool = False) -> Any:
+    def task(
+        self,
+        function: Any = NOTHING,
+        *,
+        restart: bool = True,
+        per_peer: bool = False,
+        scope: Literal["app", "cluster"] = "app",
+    ) -> Any:
         """Run the decorated ``async def (context)`` as a task from ready to stopping, where it is cancelled.
 
         With ``per_peer`` there is one task per connection, from the end of ``on_connect`` to the end of the connection.
         A function that returns is not called again. One that raises is called again if ``restart`` is true: after a
         second, two, four, and so on up to a minute, from one second again once it has run for a minute. Its exception
-        is logged, counted and passed to `on_error`. Raises `ExtensionError`.
+        is logged, counted and passed to `on_error`. With ``scope="cluster"`` it runs in one program of all workers of a
+        cluster, from its start in another when that one ends; outside of a cluster that changes nothing. Raises
+        `ExtensionError`.
         """
 
         def register(function: Any) -> Any:
             from oddwire.app.declarations.jobs import Job  # not for extensions without
 
-            scope = scope_of(function, sys._getframe(1 if given else 2))  # noqa: SLF001 - as dataclasses do
-            self._declare(Job(function=function, restart=restart, per_peer=per_peer, scope=scope))
+            names = scope_of(function, sys._getframe(1 if given else 2))  # noqa: SLF001 - as dataclasses do
+            self._declare(Job(function=function, restart=restart, per_peer=per_peer, scope=scope, names=names))
             return function
 
         given = function is NOTHING

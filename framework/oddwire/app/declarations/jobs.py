@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from oddwire.app.context import AppContext, Context
 from oddwire.app.declarations.handlers import check_callback, name_of, parameters_behind, place
@@ -23,14 +23,15 @@ EVERY: Final = f"{spelled_range(SHORTEST)}, or a timedelta, or the name of an op
 """The valid values for the period of ``@extension.every``, for errors."""
 
 
-class Job(FrozenRecord, kw_only=True, hidden=("scope",)):
+class Job(FrozenRecord, kw_only=True, hidden=("names",)):
     """One function that is awaited periodically, or once as a task for the lifetime of its owner.
 
     ``function`` is an ``async def`` that takes an `AppContext`, or with ``per_peer``, for each connection, a `Context`.
     ``every`` is the time between the starts of two runs: seconds, a `timedelta`, or the name of an option with such a
     value. ``jitter`` is the maximum of a random addition to each pause, in seconds or a `timedelta`; with ``at_start``
     the first run begins at once. Without ``every`` the job is a task, which is restarted after an exception if
-    ``restart`` is true. Raises `ExtensionError`.
+    ``restart`` is true. ``scope`` says how many there are: ``"app"``, one for each application, or ``"cluster"``, one
+    in all applications of a cluster; ``per_peer`` is for the former. Raises `ExtensionError`.
     """
 
     function: JobFunction
@@ -39,7 +40,8 @@ class Job(FrozenRecord, kw_only=True, hidden=("scope",)):
     at_start: bool = False
     restart: bool = True
     per_peer: bool = False
-    scope: Mapping[str, Any] = MappingProxyType({})
+    scope: Literal["app", "cluster"] = "app"
+    names: Mapping[str, Any] = MappingProxyType({})
     """Names that annotations may use besides the function's globals, for a job declared inside another function."""
 
     def __post_init__(self) -> None:
@@ -50,11 +52,16 @@ class Job(FrozenRecord, kw_only=True, hidden=("scope",)):
         for name in ("at_start", "restart", "per_peer"):
             if not isinstance(getattr(self, name), bool):
                 raise self._wrong(f"{name} should be True or False, not {shown(getattr(self, name))}")
+        if self.scope not in ("app", "cluster"):
+            raise self._wrong(f"scope should be 'app' or 'cluster', not {shown(self.scope)}")
+        if self.per_peer and self.scope == "cluster":
+            text = "is either per_peer, one for each connection, or of scope 'cluster', one in all; it cannot be both"
+            raise self._wrong(text)
 
     def _check_function(self, *, late: bool = False) -> None:
         kind = "called every so often" if self.is_periodic else "run as a task"
         context = Context if self.per_peer else AppContext
-        check_callback(self.function, kind, context, "context", scope=self.scope, late=late)
+        check_callback(self.function, kind, context, "context", scope=self.names, late=late)
 
     def _check(self, name: str, value: object, least: float, should: str) -> None:
         try:
@@ -73,9 +80,14 @@ class Job(FrozenRecord, kw_only=True, hidden=("scope",)):
         return bool(parameters_behind(self.function, 1))
 
     @property
+    def name(self) -> str:
+        """The function's name."""
+        return name_of(self.function)
+
+    @property
     def title(self) -> str:
         """The job's name in the log: ``@every resend``."""
-        return f"@{'every' if self.is_periodic else 'task'} {name_of(self.function)}"
+        return f"@{'every' if self.is_periodic else 'task'} {self.name}"
 
     def pause(self, options: Mapping[str, Any] = MappingProxyType({})) -> float:
         """Return the seconds between the starts of two runs, without jitter.

@@ -73,6 +73,11 @@ class Provider(FrozenRecord, kw_only=True, hidden=("names",)):
     """Names that annotations may use besides the function's globals, for a provider made inside another function."""
 
     def __post_init__(self) -> None:
+        if str(self.scope) == "cluster":
+            raise self._wrong(
+                "scope should be 'app' or 'peer', not 'cluster': what is provided lives in one process. With 'app' "
+                "each owner of a partition makes its own; one in all is made by a task of scope 'cluster', for itself"
+            )
         if self.scope not in ("app", "peer"):
             raise self._wrong(f"scope should be 'app' or 'peer', not {self.scope!r:.200}")
         if isinstance(self.function, type) or not callable(self.function):

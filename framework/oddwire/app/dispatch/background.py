@@ -269,8 +269,26 @@ class Background:
     def _begin(self, own: OwnTasks, job: Job, context: AppContext) -> None:
         if own.jobs_ended:
             return
+        if job.scope == "cluster" and self._app.cluster_jobs is not None:
+            from oddwire.app.dispatch.cluster_jobs import run_alone  # for workers of a cluster
+
+            begin = functools.partial(self._begin_alone, job, context)
+            end = functools.partial(OwnTasks.wait, seconds=self.grace, cut=self._cut)
+            work = run_alone(self._app.cluster_jobs, context.extension, job.name, begin, end)
+            own.add_job(self._loop.create_task(work, name=job.title, context=self._base.copy()))
+        else:
+            self._begin_own(own, job, context)
+
+    def _begin_own(self, own: OwnTasks, job: Job, context: AppContext) -> asyncio.Task[None]:
         work = self._repeat(own, job, context) if job.is_periodic else self._keep_up(own, job, context)
-        own.add_job(self._loop.create_task(work, name=job.title, context=self._base.copy()))
+        task = self._loop.create_task(work, name=job.title, context=self._base.copy())
+        own.add_job(task)
+        return task
+
+    def _begin_alone(self, job: Job, context: AppContext) -> tuple[OwnTasks, asyncio.Task[None]]:
+        """Start a job that is this application's for a while, whose end is that of its own tasks."""
+        own = OwnTasks(self.running)
+        return own, self._begin_own(own, job, context)
 
     async def _repeat(self, own: OwnTasks, job: Job, context: AppContext) -> None:
         """Run a periodic job until its owner ends: its period is measured between the starts of runs."""

@@ -189,6 +189,15 @@ class Resources:
         if self._tables.injector is not None:
             self._tables.injector.abandon()
 
+    async def cut_off(self) -> None:
+        """Drop what is not stored yet: nothing is from now on. What was made is closed as ever."""
+        if self._resending is not None:
+            self._resending.close()
+        if self._delivery is not None:
+            await self._delivery.abandon()
+        else:
+            self._running = False  # none is created on demand any more
+
     async def aclose(self) -> None:
         """Close the store."""
         if self._resending is not None:

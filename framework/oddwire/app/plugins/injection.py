@@ -245,7 +245,7 @@ class Injector:
         for job in owner.jobs:
             if job.takes_more:
                 dependent = Dependent(
-                    function=job.function, what=job.title, fixed=("context",), per_peer=job.per_peer, names=job.scope
+                    function=job.function, what=job.title, fixed=("context",), per_peer=job.per_peer, names=job.names
                 )
                 self._bind(owner.name, dependent, self._resolve(dependent, owner.name))
         for dependent in owner.dependents:

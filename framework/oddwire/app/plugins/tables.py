@@ -243,6 +243,10 @@ def build_tables(plugins: PluginManager, provide: Mapping[Any, Any] | None = Non
     for owner in owners:
         for job in owner.jobs:
             job.check(options)
+    if any(job.scope == "cluster" for owner in owners for job in owner.jobs):
+        from oddwire.app.dispatch.cluster_jobs import check_names  # imported late: few jobs are a cluster's
+
+        check_names(owners)
     injector: Injector | None = None
     if provide or any(owner.injects for owner in owners):
         from oddwire.app.plugins.injection import Injector  # imported late: few plugins use injection

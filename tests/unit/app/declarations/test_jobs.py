@@ -69,6 +69,29 @@ def test_switches_are_true_or_false(name: str) -> None:
         Job(function=work, **{name: 1})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("scope", ["peer", "Cluster", None, 1])
+def test_a_job_is_of_the_application_or_of_the_cluster(scope: Any) -> None:
+    assert Job(function=work, scope="cluster").scope == "cluster"
+    with pytest.raises(ExtensionError, match="@task: scope should be 'app' or 'cluster', not"):
+        Job(function=work, scope=scope)
+
+
+def test_a_job_of_connections_is_not_one_of_the_cluster() -> None:
+    async def greet(context: Context) -> None: ...
+
+    with pytest.raises(ExtensionError, match="is either per_peer, one for each connection, or of scope 'cluster'"):
+        Job(function=greet, per_peer=True, scope="cluster")
+
+
+def test_decorators_say_whose_a_job_is() -> None:
+    extension = Extension("test", version="1.0")
+    extension.every(1, scope="cluster")(work)
+    extension.task(scope="cluster")(work)
+    extension.task(work)
+
+    assert [job.scope for job in extension.register_jobs()] == ["cluster", "cluster", "app"]
+
+
 def test_its_function_takes_the_context_it_gets() -> None:
     extension = Extension("test", version="1.0")
 

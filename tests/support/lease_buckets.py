@@ -1,0 +1,25 @@
+"""The buckets of a cluster, whose leases are short."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from oddwire.cluster.lease_times import LeaseTimes
+from oddwire.transports.nats.bucket import Bucket
+from oddwire.transports.nats.connection import BrokerConnection
+from oddwire.transports.nats.subjects import LEASES, META
+
+QUICK = LeaseTimes(
+    ttl=4.0, renew=0.4, margin=1.0, free=0.3, better=0.4, watchdog=1.0, backoff=0.05, longest=0.2, forget=1.0
+)
+
+
+@contextlib.asynccontextmanager
+async def lease_buckets(connection: BrokerConnection) -> AsyncIterator[BrokerConnection]:
+    """Make the buckets, new for a test, and delete them at its end."""
+    for bucket in (Bucket(connection, LEASES, max_age=QUICK.ttl), Bucket(connection, META)):
+        await bucket.create_bucket()
+    yield connection
+    for name in (LEASES, META):
+        await connection.api(f"STREAM.DELETE.KV_{name}")
