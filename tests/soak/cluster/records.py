@@ -103,7 +103,5 @@ def parse(lines: Iterable[str], deaths: dict[int, int]) -> tuple[list[Handling],
                 lives.append(Life(**record))
             case other:
                 raise ValueError(f"a witness writes no {other!r}")
-    ended = [
-        each if each.end is not None else replace(each, end=deaths.get(each.pid)) for each in started.values()
-    ]
+    ended = [each if each.end is not None else replace(each, end=deaths.get(each.pid)) for each in started.values()]
     return ended, lives

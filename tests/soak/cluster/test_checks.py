@@ -138,7 +138,8 @@ def test_what_witnesses_write_is_read() -> None:
         {"what": "end", "token": "a", "pid": 7, "at": 4},
     ]
     texts = [json.dumps(line) for line in lines]
-    one, other = (Handling(**started, token=token, start=start) for token, start in (("a", 2), ("b", 3)))
+    one = Handling(ANN, "tick", 1, 1, 3, 5, 7, "a", 2)
+    other = replace(one, token="b", start=3)
     lives = [Life(7, 3, 5, 1)]
     assert parse(texts, {}) == ([replace(one, end=4), other], lives)
     assert parse(texts, {7: 9}) == ([replace(one, end=4), replace(other, end=9)], lives)

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """An extension that writes down what it handles: when, in which process, by which term of ownership.
 
-It is what workers run in the kill harness. The same file, unchanged, runs under `oddwire run`. Each handling has a token
-that names it; what it stores and what it answers carries that token, so that a trace of a handling that should have
-left none is found wherever it is.
+It is what workers run in the kill harness; the same file runs under `oddwire run`. Each handling has a token of its
+own, which is in what it stores and what it answers: so a trace of one that should have left none is found.
 """
 
 from __future__ import annotations
