@@ -18,7 +18,7 @@ from benchmarks.harness import Row
 
 GROUPS = (
     *("payloads", "typed", "handshakes", "roundtrip", "codec", "peers", "dispatch", "session", "hostile", "reliable"),
-    *("insight", "node", "hosted", "lnd", "startup"),
+    *("insight", "node", "hosted", "lnd", "cluster", "startup"),
 )
 
 

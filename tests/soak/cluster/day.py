@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.soak.cluster.checks import all_faults
+from tests.soak.cluster.ghost import Ghosts
 from tests.soak.cluster.peers import Peer, PlainPeer, SessionPeer
 from tests.soak.cluster.processes import PATIENCE, Alone, AnyProgram, Cluster
 from tests.soak.cluster.records import Run, parse
@@ -167,8 +168,23 @@ async def rough_day(
         AssertionError: a guarantee did not hold, or all stood still.
     """
     cluster = Cluster(folder, workers)
-    day = Day(cluster, messages, say=say)
-    run = await day.run([*plan(random.Random(seed), len(cluster.programs), events)])
-    faults = [*cluster.surprises, *all_faults(run)]
-    assert not faults, "\n".join([f"{len(faults)} faults, {dict(day.counts)}", *faults[:20]])
-    return day.counts
+    return await judged_day(cluster, messages, [*plan(random.Random(seed), len(cluster.programs), events)], say)
+
+
+async def judged_day(
+    cluster: Cluster, messages: int, events: Sequence[Event], say: Callable[[str], object], *, peers: int = 6
+) -> Counter[str]:
+    """Do as `rough_day` does, with events of choice."""
+    day = Day(cluster, messages, peers=peers, say=say)
+    ghosts = Ghosts(cluster.broker.broker.address, cluster.node_id)
+    haunting = asyncio.create_task(ghosts.haunt())
+    try:
+        run = await day.run(events)
+    finally:
+        haunting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await haunting
+    faults = [*cluster.surprises, *ghosts.faults, *all_faults(run)]
+    counts = day.counts + ghosts.counts
+    assert not faults, "\n".join([f"{len(faults)} faults, {dict(counts)}", *faults[:20]])
+    return counts

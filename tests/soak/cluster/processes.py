@@ -181,7 +181,7 @@ AnyProgram = Program | BrokerProgram
 class Cluster:
     """A broker, a gateway and workers, in a folder of their own."""
 
-    def __init__(self, folder: Path, workers: int) -> None:
+    def __init__(self, folder: Path, workers: int, extension: Path = WITNESS) -> None:
         port = free_port()
         self.log = folder / "witness.log"
         self.log.touch()
@@ -201,7 +201,7 @@ class Cluster:
         self.workers = [
             Worker(
                 f"worker-{number}",
-                (*ODDWIRE, "worker", str(WITNESS), "--broker", url, "--cache", str(folder / f"cache-{number}")),
+                (*ODDWIRE, "worker", str(extension), "--broker", url, "--cache", str(folder / f"cache-{number}")),
                 folder,
                 environment,
             )

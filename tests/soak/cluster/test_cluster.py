@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from tests.soak.cluster.checks import all_faults
-from tests.soak.cluster.day import Day, Event
-from tests.soak.cluster.processes import Alone
+from tests.soak.cluster.day import Day, Event, judged_day
+from tests.soak.cluster.processes import Alone, Cluster
 
 
 @pytest.mark.interop
@@ -19,3 +19,21 @@ async def test_the_extension_file_passes_the_same_checks_under_oddwire_run(tmp_p
     assert len(run.lives) >= 2
     assert run.handlings
     assert all(peer.counter == 150 for peer in run.reliable.values())
+
+
+@pytest.mark.interop
+async def test_a_cluster_survives_a_few_kills(tmp_path: Path) -> None:
+    """One of each: the broker is killed, the gateway is killed, a worker is killed, one restarted, one frozen."""
+    cluster = Cluster(tmp_path, 3)
+    broker, gateway, *workers = range(5)
+    events = [
+        Event(0.5, workers[0], "kill"),
+        Event(0.5, workers[1], "freeze", 11.0),
+        Event(1.0, broker, "kill"),
+        Event(1.0, gateway, "kill"),
+        Event(1.0, workers[2], "restart"),
+    ]
+    counts = await judged_day(cluster, 300, events, print, peers=3)
+    assert counts["commits refused"]
+    assert counts["sends refused: stale"]
+    assert counts["owners"] > 16
