@@ -12,10 +12,10 @@ WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test long lint types docs site pictures bench fuzz hostile soak lnd programs format setup clean coverage matrix dist
+.PHONY: help demo test long lint types docs site pictures bench fuzz hostile soak soak-cluster lnd programs format setup clean coverage matrix dist
 
 help:                 ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
 
 setup: $(READY)       ## make the virtual environment and install oddwire and its tools
 $(READY): pyproject.toml
@@ -75,6 +75,9 @@ soak: $(READY)        ## ten rough minutes for the embedded node, 200 kills for 
 	$(BIN)/python -m tests.soak.programs --rounds $(or $(ROUNDS),12)
 	$(BIN)/python -m tests.soak.programs --rounds $(or $(ROUNDS),12) --kind lightningd
 	$(BIN)/python -m tests.soak.filedrop --megabytes $(or $(MEGABYTES),1000)
+
+soak-cluster: $(READY) ## kill, freeze and restart broker, gateway and workers of a cluster, 200 times under load; KILLS, MESSAGES, SEED
+	$(BIN)/python -m tests.soak.cluster --kills $(or $(KILLS),200) --messages $(or $(MESSAGES),20000) $(if $(SEED),--seed $(SEED))
 
 lnd: $(READY)         ## where lnd is: an hour idle beside it, 20 kills for reliable messages through two, 5 rounds of four kinds of nodes; SECONDS_IDLE, KILLS, ROUNDS
 	$(BIN)/python -m tests.soak.lnds --kills $(or $(KILLS),20) --messages $(or $(MESSAGES),2000)

@@ -10,7 +10,15 @@ from collections.abc import Iterable, Iterator
 
 from tests.soak.cluster.records import Handling, ReliablePeer, Run
 
-__all__ = ["all_faults", "order_faults", "overlap_faults", "overlaps", "reliable_faults", "tick_faults"]
+__all__ = [
+    "all_faults",
+    "order_faults",
+    "overlap_faults",
+    "overlaps",
+    "reliable_faults",
+    "repeat_faults",
+    "tick_faults",
+]
 
 SHOWN = 5  # of what is lost or twice
 
@@ -84,6 +92,18 @@ def order_faults(run: Run) -> list[str]:
                 text = f"{each.number} came after {latest[owner]}, to one owner ({each.pid}, term {each.term})"
                 faults.append(f"{peer[:8]}: connection {conn}: {text}")
             latest[owner] = each.number
+    return faults
+
+
+def repeat_faults(run: Run) -> list[str]:
+    """Nothing is handled twice, and no answer comes twice: so it is where all owners ended in good order."""
+    handled = Counter((each.peer, each.kind, each.conn, each.number) for each in run.handlings)
+    twice = [what for what, count in handled.items() if count > 1]
+    faults = [f"{peer[:8]}: {kind} {number} of connection {conn} twice" for peer, kind, conn, number in twice[:SHOWN]]
+    for peer, tokens in run.tocks.items():
+        more = Counter(tokens) - Counter(set(tokens))
+        if more:
+            faults.append(f"{peer[:8]}: {more.total()} answers twice")
     return faults
 
 

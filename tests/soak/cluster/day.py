@@ -172,11 +172,17 @@ async def rough_day(
 
 
 async def judged_day(
-    cluster: Cluster, messages: int, events: Sequence[Event], say: Callable[[str], object], *, peers: int = 6
+    cluster: Cluster,
+    messages: int,
+    events: Sequence[Event],
+    say: Callable[[str], object],
+    *,
+    peers: int = 6,
+    more: Callable[[Run], list[str]] = lambda _: [],
 ) -> Counter[str]:
-    """Do as `rough_day` does, with events of choice."""
+    """Do as `rough_day` does, with events of choice, and ``more`` to be checked."""
     day = Day(cluster, messages, peers=peers, say=say)
-    ghosts = Ghosts(cluster.broker.broker.address, cluster.node_id)
+    ghosts = Ghosts(cluster.address, cluster.node_id)
     haunting = asyncio.create_task(ghosts.haunt())
     try:
         run = await day.run(events)
@@ -184,7 +190,7 @@ async def judged_day(
         haunting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await haunting
-    faults = [*cluster.surprises, *ghosts.faults, *all_faults(run)]
+    faults = [*cluster.surprises, *ghosts.faults, *all_faults(run), *more(run)]
     counts = day.counts + ghosts.counts
     assert not faults, "\n".join([f"{len(faults)} faults, {dict(counts)}", *faults[:20]])
     return counts

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tests.soak.cluster.checks import all_faults, order_faults, overlap_faults, overlaps, reliable_faults, tick_faults
+from tests.soak.cluster.checks import (
+    all_faults,
+    order_faults,
+    overlap_faults,
+    overlaps,
+    reliable_faults,
+    repeat_faults,
+    tick_faults,
+)
 from tests.soak.cluster.records import Handling, Life, PlainConn, ReliablePeer, Run, parse
 
 ANN, BOB = "02" + "a" * 64, "03" + "b" * 64
@@ -149,3 +157,12 @@ def test_what_witnesses_write_is_read() -> None:
 def test_what_no_witness_writes_is_refused(line: str) -> None:
     with pytest.raises((ValueError, KeyError)):
         parse([line], {})
+
+
+def test_what_is_handled_or_answered_twice_is_found() -> None:
+    run = whole()
+    assert repeat_faults(run) == ["02aaaaaa: tick 2 of connection 1 twice"]
+    run.handlings = run.handlings[:2]
+    assert repeat_faults(run) == []
+    run.tocks[ANN] = ["a", "b", "a"]
+    assert repeat_faults(run) == ["02aaaaaa: 1 answers twice"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.soak.cluster.checks import all_faults
+from tests.soak.cluster.checks import all_faults, repeat_faults
 from tests.soak.cluster.day import Day, Event, judged_day
 from tests.soak.cluster.processes import Alone, Cluster
 
@@ -37,3 +37,21 @@ async def test_a_cluster_survives_a_few_kills(tmp_path: Path) -> None:
     assert counts["commits refused"]
     assert counts["sends refused: stale"]
     assert counts["owners"] > 16
+
+
+@pytest.mark.interop
+async def test_a_rolling_deploy_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
+    """Plain messages too: each is handled once, and answered once."""
+    cluster = Cluster(tmp_path, 3)
+    events = [Event(2.0, worker, "restart") for worker in (2, 3, 4)]
+    counts = await judged_day(cluster, 600, events, print, peers=3, more=repeat_faults)
+    assert counts["owners"] > 16
+
+
+@pytest.mark.interop
+@pytest.mark.long
+async def test_three_brokers_survive_the_kill_of_their_leader(tmp_path: Path) -> None:
+    """Nothing is lost or out of order, and no worker notices more than a pause."""
+    cluster = Cluster(tmp_path, 2, brokers=3)
+    counts = await judged_day(cluster, 600, [Event(1.0, 0, "kill"), Event(10.0, 0, "kill")], print, peers=3)
+    assert counts["leaders killed"] == 2
