@@ -58,7 +58,7 @@ class Ghosts:
                 await asyncio.sleep(EVERY)
                 with contextlib.suppress(BrokerFailure, TimeoutError):
                     async with asyncio.timeout(5):
-                        await self._round(connection, bucket)
+                        await self.round(connection, bucket)
         finally:
             await connection.aclose()
 
@@ -68,7 +68,8 @@ class Ghosts:
                 return await BrokerConnection.open(self._address)
             await asyncio.sleep(EVERY)
 
-    async def _round(self, connection: BrokerConnection, bucket: Bucket) -> None:
+    async def round(self, connection: BrokerConnection, bucket: Bucket) -> None:
+        """Look at each partition: act as its former owner if it has another one, and note what there is."""
         leases = await bucket.all()
         gateway = leases.get(node_key(self._node))
         for partition in range(16):
