@@ -156,7 +156,7 @@ async def cluster(workers: int) -> AsyncIterator[tuple[Any, Load]]:
     from tests.soak.cluster.processes import Cluster
 
     with tempfile.TemporaryDirectory(dir=PLACE) as folder:
-        programs = Cluster(Path(folder), workers, extension=EXTENSION)
+        programs = Cluster(Path(folder), workers, extensions=[EXTENSION])
         async with _loaded(programs) as load:
             yield programs, load
 

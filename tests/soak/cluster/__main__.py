@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=None, help="where logs are kept; by default they are thrown away"
     )
+    parser.add_argument("--no-ldk", action="store_true", help="without LDK among the peers, which needs Node.js")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(1 << 32)
     print(f"seed {seed}", flush=True)
@@ -34,7 +35,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        day = rough_day(folder, options.messages, options.kills, seed, lambda text: print(text, flush=True))
+        day = rough_day(
+            folder,
+            options.messages,
+            options.kills,
+            seed,
+            lambda text: print(text, flush=True),
+            ldk=None if options.no_ldk else folder,
+        )
         counts = asyncio.run(day)
     print(f"{dict(counts)} in {time.monotonic() - start:.0f} s: none lost, none twice, all in order")
 

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from tests.soak.cluster.checks import all_faults
 from tests.soak.cluster.ghost import Ghosts
-from tests.soak.cluster.peers import Peer, PlainPeer, SessionPeer
+from tests.soak.cluster.ldk import LdkNotes
+from tests.soak.cluster.peers import OrderingPeer, Peer, PlainPeer, SessionPeer
 from tests.soak.cluster.processes import PATIENCE, Alone, AnyProgram, Cluster
 from tests.soak.cluster.records import Run, parse
 
@@ -47,13 +48,24 @@ class Day:
     """Peers that talk with a cluster, while events happen to it."""
 
     def __init__(
-        self, cluster: Cluster | Alone, messages: int, *, peers: int = 6, plain: int = 2, say: Callable[[str], object]
+        self,
+        cluster: Cluster | Alone,
+        messages: int,
+        *,
+        peers: int = 6,
+        plain: int = 2,
+        ldk: Path | None = None,
+        say: Callable[[str], object],
     ) -> None:
         self.cluster = cluster
         self.counts: Counter[str] = Counter()
-        self.session_peers = [SessionPeer(bytes([number]) * 32, cluster.uri) for number in range(11, 11 + peers)]
+        self.session_peers: list[OrderingPeer] = [
+            SessionPeer(bytes([number]) * 32, cluster.uri) for number in range(11, 11 + peers)
+        ]
+        if ldk is not None:
+            self.session_peers.append(LdkNotes(b"\x4c" * 32, cluster.uri, ldk))
         self.plain_peers = [PlainPeer(bytes([number]) * 32, cluster.uri, 0.02) for number in range(101, 101 + plain)]
-        self._each = messages // peers
+        self._each = messages // len(self.session_peers)
         self._say = say
         self._doing: set[asyncio.Task[None]] = set()
 
@@ -123,12 +135,12 @@ class Day:
             stuck = [f"{peer.node_id[:8]} {peer.progress}" for peer in self.peers if not peer.at_rest]
             assert time.monotonic() < moved + PATIENCE, f"no {what}: stuck at {stuck}, {dict(self.counts)}"
 
-    async def _ask(self, peer: SessionPeer) -> None:
+    async def _ask(self, peer: OrderingPeer) -> None:
         until = time.monotonic() + PATIENCE
         while True:
             try:
                 return await peer.ask()
-            except OddwireError:
+            except (OddwireError, RuntimeError):  # LDK's, the latter
                 if time.monotonic() > until:
                     raise
                 await asyncio.sleep(0.1)
@@ -160,7 +172,14 @@ async def _done_to(program: AnyProgram, event: Event) -> None:
 
 
 async def rough_day(
-    folder: Path, messages: int, events: int, seed: int, say: Callable[[str], object], *, workers: int = 3
+    folder: Path,
+    messages: int,
+    events: int,
+    seed: int,
+    say: Callable[[str], object],
+    *,
+    workers: int = 3,
+    ldk: Path | None = None,
 ) -> Counter[str]:
     """Run a day of a cluster, check everything, and return what was done and seen.
 
@@ -168,7 +187,9 @@ async def rough_day(
         AssertionError: a guarantee did not hold, or all stood still.
     """
     cluster = Cluster(folder, workers)
-    return await judged_day(cluster, messages, [*plan(random.Random(seed), len(cluster.programs), events)], say)
+    return await judged_day(
+        cluster, messages, [*plan(random.Random(seed), len(cluster.programs), events)], say, ldk=ldk
+    )
 
 
 async def judged_day(
@@ -178,10 +199,11 @@ async def judged_day(
     say: Callable[[str], object],
     *,
     peers: int = 6,
+    ldk: Path | None = None,
     more: Callable[[Run], list[str]] = lambda _: [],
 ) -> Counter[str]:
     """Do as `rough_day` does, with events of choice, and ``more`` to be checked."""
-    day = Day(cluster, messages, peers=peers, say=say)
+    day = Day(cluster, messages, peers=peers, ldk=ldk, say=say)
     ghosts = Ghosts(cluster.address, cluster.node_id)
     haunting = asyncio.create_task(ghosts.haunt())
     try:

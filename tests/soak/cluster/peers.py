@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from typing import Final
 
+from tests.soak.cluster.ldk import LdkNotes
 from tests.soak.cluster.records import PlainConn, ReliablePeer
 from tests.soak.cluster.witness import Done, Order, Tell, Tick, Tock, Told
 
@@ -161,5 +161,5 @@ class PlainPeer:
         await self.app.aclose()
 
 
-Peer = SessionPeer | PlainPeer
-Say = Callable[[str], object]
+OrderingPeer = SessionPeer | LdkNotes
+Peer = OrderingPeer | PlainPeer

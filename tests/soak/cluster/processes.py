@@ -26,6 +26,7 @@ FAILOVER: Final = 8.0  # seconds, in which the brokers that are left surely have
 STARTING: Final = 10.0  # seconds at most in which a program is not yet up; asked to end then, it says so by its code
 LEASE: Final = 10.0  # seconds, after which what is not renewed is free
 WITNESS: Final = Path(__file__).with_name("witness.py")
+NOTES: Final = Path(__file__).with_name("notes.py")
 ODDWIRE: Final = (sys.executable, "-m", "oddwire.cli.main")
 KEY: Final = b"\7" * 32
 
@@ -247,7 +248,9 @@ def _brokers(folder: Path, count: int) -> list[BrokerProgram]:
 class Cluster:
     """Brokers, a gateway and workers, in a folder of their own."""
 
-    def __init__(self, folder: Path, workers: int, *, brokers: int = 1, extension: Path = WITNESS) -> None:
+    def __init__(
+        self, folder: Path, workers: int, *, brokers: int = 1, extensions: Sequence[Path] = (WITNESS, NOTES)
+    ) -> None:
         port = free_port()
         self.log = folder / "witness.log"
         self.log.touch()
@@ -262,7 +265,15 @@ class Cluster:
         self.workers = [
             Worker(
                 f"worker-{number}",
-                (*ODDWIRE, "worker", str(extension), "--broker", self.url, "--cache", str(folder / f"cache-{number}")),
+                (
+                    *ODDWIRE,
+                    "worker",
+                    *map(str, extensions),
+                    "--broker",
+                    self.url,
+                    "--cache",
+                    str(folder / f"cache-{number}"),
+                ),
                 folder,
                 environment,
             )
@@ -305,7 +316,7 @@ class Alone:
         port = free_port()
         self.node_id, listening = _node(folder, port)
         self.uri = f"{self.node_id}@127.0.0.1:{port}"
-        command = (*ODDWIRE, "run", str(WITNESS), *listening)
+        command = (*ODDWIRE, "run", str(WITNESS), str(NOTES), *listening)
         self.programs: list[AnyProgram] = [Program("run", command, folder, {"WITNESS_LOG": str(self.log)})]
 
     async def start(self) -> None:

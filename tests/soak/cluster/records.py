@@ -53,6 +53,8 @@ class PlainConn:
 class ReliablePeer:
     """What a peer that speaks the session protocol knows at the end of a run."""
 
+    answered: bool = True
+    """Whether its orders are answered, reliably, too."""
     sent: int = 0
     """Its orders were numbered from 0 up to this, exclusive."""
     settled: list[int] = field(default_factory=list)
