@@ -54,4 +54,4 @@ async def test_three_brokers_survive_the_kill_of_their_leader(tmp_path: Path) ->
     """Nothing is lost or out of order, and no worker notices more than a pause."""
     cluster = Cluster(tmp_path, 2, brokers=3)
     counts = await judged_day(cluster, 600, [Event(1.0, 0, "kill"), Event(10.0, 0, "kill")], print, peers=3)
-    assert counts["leaders killed"] == 2
+    assert counts["leader kill"] == 2
