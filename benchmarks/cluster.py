@@ -153,7 +153,7 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def cluster(workers: int) -> AsyncIterator[tuple[Any, Load]]:
-    from tests.soak.cluster.processes import Cluster
+    from tests.soak.cluster.clusters import Cluster
 
     with tempfile.TemporaryDirectory(dir=PLACE) as folder:
         programs = Cluster(Path(folder), workers, extensions=[EXTENSION])

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.soak.cluster.checks import all_faults
+from tests.soak.cluster.clusters import Alone, AnyProgram, Cluster
 from tests.soak.cluster.ghost import Ghosts
 from tests.soak.cluster.ldk import LdkNotes
 from tests.soak.cluster.peers import OrderingPeer, Peer, PlainPeer, SessionPeer
-from tests.soak.cluster.processes import PATIENCE, Alone, AnyProgram, Cluster
+from tests.soak.cluster.processes import PATIENCE
 from tests.soak.cluster.records import Run, parse
 
 from oddwire import OddwireError
@@ -132,7 +133,7 @@ class Day:
             await asyncio.sleep(0.02)
             if self.progress != before:
                 moved, before = time.monotonic(), self.progress
-            stuck = [f"{peer.node_id[:8]} {peer.progress}" for peer in self.peers if not peer.at_rest]
+            stuck = [f"{peer.node_id[:8]} {peer.progress} {peer.state}" for peer in self.peers if not peer.at_rest]
             assert time.monotonic() < moved + PATIENCE, f"no {what}: stuck at {stuck}, {dict(self.counts)}"
 
     async def _ask(self, peer: OrderingPeer) -> None:

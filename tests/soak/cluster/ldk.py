@@ -26,6 +26,8 @@ class LdkNotes:
     def __init__(self, key: bytes, uri: str, folder: Path) -> None:
         self.known = ReliablePeer(answered=False)
         self.allowed = 0
+        self.connections = 0
+        """What its events tell: how many connections there are."""
         self.node_id = ""
         self._server = uri.partition("@")[0]
         self._uri = uri
@@ -61,13 +63,13 @@ class LdkNotes:
             self.known.failed.append(f"note {await peer.event('failed')}")
 
     async def _dial(self, peer: LdkPeer) -> None:
-        connections, again = 0, 0.0
+        again = 0.0
         while True:
             for name, more in (("connected", 1), ("disconnected", -1)):
                 for _ in peer.waiting(name):
                     await peer.event(name)
-                    connections += more
-            if connections <= 0 and time.monotonic() > again:
+                    self.connections += more
+            if self.connections <= 0 and time.monotonic() > again:
                 again = time.monotonic() + PATIENT
                 with contextlib.suppress(RuntimeError):
                     await peer.connect(self._uri)
@@ -81,8 +83,16 @@ class LdkNotes:
 
     @property
     def at_rest(self) -> bool:
+        for task in self._tasks:
+            if task.done():
+                task.result()  # raises why it has ended
         known = self.known
         return known.sent == self.allowed == len(known.settled) + len(known.failed)
+
+    @property
+    def state(self) -> str:
+        """What there is to know about it if it is stuck."""
+        return f"connections {self.connections}, sent {self.known.sent}, settled {len(self.known.settled)}"
 
     async def ask(self) -> None:
         """Ask what is stored of us."""

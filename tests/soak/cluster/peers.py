@@ -85,6 +85,12 @@ class SessionPeer:
         settled = len(known.settled) + len(known.failed)
         return known.sent == self.allowed == settled and len(known.done) >= len(known.settled)
 
+    @property
+    def state(self) -> str:
+        """What there is to know about it if it is stuck."""
+        known, peer = self.known, self.app.peer(self._server)
+        return f"connected {peer.connected}, sent {known.sent}, settled {len(known.settled)}, done {len(known.done)}"
+
     async def ask(self) -> None:
         """Ask what is stored of us."""
         self.known.stored.clear()
@@ -156,6 +162,11 @@ class PlainPeer:
         """It sends nothing more, and every tick of its present connection is answered."""
         present = self.conns.get(self._conn)
         return not self.sending and present is not None and present.lives and len(self.answered) == present.sent
+
+    @property
+    def state(self) -> str:
+        """What there is to know about it if it is stuck."""
+        return f"connection {self._conn}, answered {len(self.answered)}, {self.conns.get(self._conn)}"
 
     async def aclose(self) -> None:
         await self.app.aclose()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,21 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.broker import Broker
-from tests.support.ports import free_port
-
-from oddwire import NodeId, PrivateKey
-from oddwire.transports.nats.address import BrokerAddress
-from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.subjects import in_stream
 
 PATIENCE: Final = 60.0  # seconds without progress until it counts as stuck
-FAILOVER: Final = 8.0  # seconds, in which the brokers that are left surely have another leader
 STARTING: Final = 10.0  # seconds at most in which a program is not yet up; asked to end then, it says so by its code
 LEASE: Final = 10.0  # seconds, after which what is not renewed is free
-WITNESS: Final = Path(__file__).with_name("witness.py")
-NOTES: Final = Path(__file__).with_name("notes.py")
-ODDWIRE: Final = (sys.executable, "-m", "oddwire.cli.main")
-KEY: Final = b"\7" * 32
 
 
 class Program:
@@ -91,7 +79,7 @@ class Program:
             process, age = self._process, time.monotonic() - self._started
             await self._end(signal.SIGTERM)
             code = process.returncode if process is not None and process is self._process else 0
-            if code and not (age < STARTING and code in (128 + signal.SIGTERM, -signal.SIGTERM)):
+            if code and not self._may_end and not (age < STARTING and code in (128 + signal.SIGTERM, -signal.SIGTERM)):
                 last = self.log.read_text(errors="replace").splitlines()[-3:]
                 self.surprises.append(f"{self.name} ended with {code} when it was asked to: {last}")
             await self.start()
@@ -185,161 +173,3 @@ class BrokerProgram:
     async def end(self) -> None:
         async with self._ending:
             await asyncio.to_thread(self.broker.kill)
-
-
-class Leader:
-    """Whichever of several brokers decides at the moment about what a node receives, to be killed."""
-
-    name = "leader"
-
-    def __init__(self, brokers: Sequence[BrokerProgram], node_id: NodeId) -> None:
-        self.deaths: dict[int, int] = {}
-        self.counts: Counter[str] = Counter()
-        self.surprises: list[str] = []
-        self._brokers = brokers
-        self._node_id = node_id
-
-    async def start(self) -> None:
-        """Do nothing: it is one of the brokers."""
-
-    async def end(self) -> None:
-        """Do nothing: it is one of the brokers."""
-
-    async def kill(self) -> None:
-        """Kill it, and start it again once there must be another."""
-        address = BrokerAddress(url=",".join(broker.broker.url for broker in self._brokers))
-        connection = await BrokerConnection.open(address)
-        try:
-            info = await connection.api(f"STREAM.INFO.{in_stream(self._node_id)}")
-        finally:
-            await connection.aclose()
-        [broker] = [each for each in self._brokers if f"test-{each.broker.port}" == info["cluster"]["leader"]]
-        await asyncio.to_thread(broker.broker.kill)
-        self.counts["leaders killed"] += 1
-        await asyncio.sleep(FAILOVER)
-        await broker.start()
-
-    async def restart(self) -> None:
-        raise NotImplementedError("leaders are killed")
-
-    async def freeze(self, seconds: float) -> None:
-        raise NotImplementedError("leaders are killed")
-
-
-AnyProgram = Program | BrokerProgram | Leader
-
-
-def _brokers(folder: Path, count: int) -> list[BrokerProgram]:
-    if count == 1:
-        return [BrokerProgram(Broker(folder / "nats"))]
-    ports = [free_port() for _ in range(count)]
-    routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
-    return [
-        BrokerProgram(
-            Broker(
-                folder / f"nats-{port}",
-                settings=f'cluster {{ name: "test", listen: "127.0.0.1:{port}", routes: [{routes}] }}',
-            )
-        )
-        for port in ports
-    ]
-
-
-class Cluster:
-    """Brokers, a gateway and workers, in a folder of their own."""
-
-    def __init__(
-        self, folder: Path, workers: int, *, brokers: int = 1, extensions: Sequence[Path] = (WITNESS, NOTES)
-    ) -> None:
-        port = free_port()
-        self.log = folder / "witness.log"
-        self.log.touch()
-        self.brokers = _brokers(folder, brokers)
-        self.node_id, listening = _node(folder, port)
-        self.uri = f"{self.node_id}@127.0.0.1:{port}"
-        self.url = ",".join(broker.broker.url for broker in self.brokers)
-        environment = {"WITNESS_LOG": str(self.log)}
-        replicas = ("--replicas", str(brokers)) if brokers > 1 else ()
-        command = (*ODDWIRE, "gateway", "--broker", self.url, *listening, *replicas)
-        self.gateway = Program("gateway", command, folder, environment)
-        self.workers = [
-            Worker(
-                f"worker-{number}",
-                (
-                    *ODDWIRE,
-                    "worker",
-                    *map(str, extensions),
-                    "--broker",
-                    self.url,
-                    "--cache",
-                    str(folder / f"cache-{number}"),
-                ),
-                folder,
-                environment,
-            )
-            for number in range(workers)
-        ]
-        leader = [Leader(self.brokers, self.node_id)] if brokers > 1 else []
-        self.programs: list[AnyProgram] = [*(leader or self.brokers), self.gateway, *self.workers]
-        """Those to which events happen."""
-
-    async def start(self) -> None:
-        await asyncio.gather(*(broker.start() for broker in self.brokers))
-        for program in (self.gateway, *self.workers):
-            await program.start()
-
-    async def aclose(self) -> None:
-        for program in (*self.workers, self.gateway):
-            await program.end()
-        for broker in self.brokers:
-            await broker.end()
-
-    @property
-    def address(self) -> BrokerAddress:
-        return BrokerAddress(url=self.url)
-
-    @property
-    def deaths(self) -> dict[int, int]:
-        return {pid: at for program in self.programs for pid, at in program.deaths.items()}
-
-    @property
-    def surprises(self) -> list[str]:
-        return [each for program in self.programs for each in program.surprises]
-
-
-class Alone:
-    """The same extension file under `oddwire run`, with the verbs of a `Cluster`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.log = folder / "witness.log"
-        self.log.touch()
-        port = free_port()
-        self.node_id, listening = _node(folder, port)
-        self.uri = f"{self.node_id}@127.0.0.1:{port}"
-        command = (*ODDWIRE, "run", str(WITNESS), str(NOTES), *listening)
-        self.programs: list[AnyProgram] = [Program("run", command, folder, {"WITNESS_LOG": str(self.log)})]
-
-    async def start(self) -> None:
-        await self.programs[0].start()
-
-    async def aclose(self) -> None:
-        await self.programs[0].end()
-
-    @property
-    def deaths(self) -> dict[int, int]:
-        return self.programs[0].deaths
-
-    @property
-    def surprises(self) -> list[str]:
-        return self.programs[0].surprises
-
-
-def _node(folder: Path, port: int) -> tuple[NodeId, Sequence[str]]:
-    """Make the folder of a node with our key; return its id, and the options by which it is started."""
-    node = folder / "node"
-    node.mkdir()
-    key = node / "node_key"
-    key.touch(0o600)
-    key.write_text(KEY.hex())
-    listening = ("--listen", f"127.0.0.1:{port}", "--data-dir", str(node), "--network", "regtest")
-    return NodeId(PrivateKey(KEY).public_key()), listening

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from tests.soak.cluster.checks import all_faults, repeat_faults
+from tests.soak.cluster.clusters import Alone, Cluster
 from tests.soak.cluster.day import Day, Event, judged_day
-from tests.soak.cluster.processes import Alone, Cluster
 
 
 @pytest.mark.interop
@@ -55,3 +55,21 @@ async def test_three_brokers_survive_the_kill_of_their_leader(tmp_path: Path) ->
     cluster = Cluster(tmp_path, 2, brokers=3)
     counts = await judged_day(cluster, 600, [Event(1.0, 0, "kill"), Event(10.0, 0, "kill")], print, peers=3)
     assert counts["leader kill"] == 2
+
+
+@pytest.mark.interop
+@pytest.mark.long
+async def test_most_brokers_may_be_gone_for_longer_than_a_lease(tmp_path: Path) -> None:
+    """All waits, workers let go of what they have, and nothing is lost or wrong when the brokers are back."""
+    cluster = Cluster(tmp_path, 2, brokers=3)
+    counts = await judged_day(cluster, 600, [Event(1.0, 0, "freeze", 14.0)], print, peers=3)
+    assert counts["owners"] > 16
+
+
+@pytest.mark.interop
+@pytest.mark.long
+async def test_a_gateway_may_be_cut_off_for_longer_than_its_lease(tmp_path: Path) -> None:
+    """Its connections end, a new run begins, and nothing reliable is lost."""
+    cluster = Cluster(tmp_path, 2, door=True)
+    counts = await judged_day(cluster, 600, [Event(1.0, 0, "freeze", 14.0)], print, peers=3)
+    assert counts["owners"] > 16
