@@ -7,7 +7,8 @@ A document is a story, run from top to bottom in a folder of its own, word for w
 - ``diff NAME`` blocks change the file NAME: lines with ``-`` and a blank in front should be there, once, and those with
   ``+`` and a blank are there afterwards.
 - ``sh`` blocks are run line by line, by sh. What listens or connects stays up, and so does a node; ``URI`` stands for
-  what the last of those printed, ``NODE_ID`` for the first part of that, ports 9735 and 9736 for free ones. After
+  what the last of those printed, ``NODE_ID`` for the first part of that, ports 9735 and 9736 for free ones. A cluster's
+  broker is at a free port, too; ``BROKER`` stands for its URL. After
   ``cd``, everything is in that folder. ``make``, ``git``, ``pip`` and ``.`` are not run, but what they are told to make
   should be there. Pages of `FRESH` are for who has nothing yet: test_fresh_environment.py runs them, with ``pip``.
 - ``text typed`` blocks are typed at the command that was started last, when it is connected.
@@ -144,6 +145,7 @@ class Story:
         self.running: list[Command] = []
         self.last: Command | None = None
         self.uri = "URI"
+        self.broker = "BROKER"
 
     async def tell(self, block: Block) -> None:
         match block.language:
@@ -181,7 +183,8 @@ class Story:
         file.write_text(text.replace(before, after))
 
     def _filled(self, line: str) -> str:
-        return line.replace("URI", self.uri).replace("NODE_ID", self.uri.partition("@")[0])
+        line = line.replace("URI", self.uri).replace("NODE_ID", self.uri.partition("@")[0])
+        return line.replace("BROKER", self.broker)
 
     async def _start(self, *command: str) -> Command:
         process = await asyncio.create_subprocess_exec(
@@ -210,7 +213,9 @@ class Story:
             words[1] == "node" or bool({"--listen", "--connect", "--config"} & set(words))
         )
         stays = stays and "--show-config" not in words
-        # The port of the document may be taken here
+        # The ports of the document may be taken here
+        if words[:2] == ["oddwire", "cluster"]:
+            line += " --broker-listen 127.0.0.1:0"
         self.last = await self._start(
             "/bin/sh", "-c", "exec " + re.sub(r"(?<=[ /])127\.0\.0\.1:973[56]\b", "127.0.0.1:0", line)
         )
@@ -221,6 +226,9 @@ class Story:
         if {"--listen", "--addr", "--config"} & set(words):
             pattern = re.compile(r"0[23][0-9a-f]{64}@[\d.:]+")
             self.uri = (await self.last.until(lambda lines: pattern.search("\n".join(lines)), "a URI"))[0]
+            if words[1] == "cluster":
+                pattern = re.compile(r"nats://[\d.:]+\d")
+                self.broker = (await self.last.until(lambda lines: pattern.search("\n".join(lines)), "a broker"))[0]
         elif words[1] == "node":
             # Not just any line: with asyncio's debug mode a busy machine has warnings printed before
             await self.last.until(lambda lines: re.search(r"0[23][0-9a-f]{64}", "".join(lines)), "its node id")
