@@ -73,6 +73,11 @@ class Program:
             await self._end(signal.SIGKILL)
             await self.start()
 
+    async def leave(self, number: signal.Signals) -> None:
+        """End it by a signal, for good."""
+        async with self._ending:
+            await self._end(number)
+
     async def restart(self) -> None:
         """Ask it to end, once it is not frozen, and start it again."""
         async with self._frozen, self._ending:
