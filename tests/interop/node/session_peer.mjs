@@ -3,8 +3,8 @@
 // It begins with one program, "main". Each runs the application of tests/vectors/session.json, as an extension of a
 // name of its own perhaps, and keeps the notes it takes. Commands and events have the `program` they are about, if it
 // is another than "main".
-// Commands: listen connect disconnect start_program end_program programs request requests stream give_up result
-// send_reliably unsettled notes disturb die limit decode encode compare in_common quit. Events: ready connected
+// Commands: listen connect disconnect connected start_program end_program programs request requests stream give_up
+// result send_reliably unsettled notes disturb die limit decode encode compare in_common quit. Events: ready connected
 // disconnected handled cancelled delivered failed warning.
 
 import { createHash } from "node:crypto";
@@ -231,6 +231,7 @@ serve({
   listen,
   connect,
   disconnect,
+  connected: () => connectedPeers(),
 
   /** Start one more program with a disk of its own, or one that has ended; its types are so much higher. */
   start_program: ({ program, disk, extension = MAIN.extension, offset = MAIN.offset }) =>

@@ -26,8 +26,7 @@ class LdkNotes:
     def __init__(self, key: bytes, uri: str, folder: Path) -> None:
         self.known = ReliablePeer(answered=False)
         self.allowed = 0
-        self.connections = 0
-        """What its events tell: how many connections there are."""
+        self._connected = False
         self.node_id = ""
         self._server = uri.partition("@")[0]
         self._uri = uri
@@ -65,17 +64,12 @@ class LdkNotes:
     async def _dial(self, peer: LdkPeer) -> None:
         again = 0.0
         while True:
-            for name, more in (("connected", 1), ("disconnected", -1)):
-                for _ in peer.waiting(name):
-                    await peer.event(name)
-                    self.connections += more
-            if self.connections <= 0 and time.monotonic() > again:
-                again = time.monotonic() + PATIENT
-                with contextlib.suppress(RuntimeError):
-                    await peer.connect(self._uri)
-                    continue
-                again = 0.0  # nobody is there: soon
             await asyncio.sleep(0.2)
+            self._connected = self._server in await peer.command("connected")
+            if not self._connected and time.monotonic() > again:
+                with contextlib.suppress(RuntimeError):  # nobody is there: soon again
+                    await peer.connect(self._uri)
+                    again = time.monotonic() + PATIENT
 
     @property
     def progress(self) -> int:
@@ -92,7 +86,7 @@ class LdkNotes:
     @property
     def state(self) -> str:
         """What there is to know about it if it is stuck."""
-        return f"connections {self.connections}, sent {self.known.sent}, settled {len(self.known.settled)}"
+        return f"connected {self._connected}, sent {self.known.sent}, settled {len(self.known.settled)}"
 
     async def ask(self) -> None:
         """Ask what is stored of us."""

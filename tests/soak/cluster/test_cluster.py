@@ -23,17 +23,16 @@ async def test_the_extension_file_passes_the_same_checks_under_oddwire_run(tmp_p
 
 @pytest.mark.interop
 async def test_a_cluster_survives_a_few_kills(tmp_path: Path) -> None:
-    """One of each: the broker is killed, the gateway is killed, a worker is killed, one restarted, one frozen."""
-    cluster = Cluster(tmp_path, 3)
-    broker, gateway, *workers = range(5)
+    """One of each: a worker is killed, another one frozen, the broker is killed, and the gateway."""
+    cluster = Cluster(tmp_path, 2)
+    broker, gateway, *workers = range(4)
     events = [
-        Event(0.5, workers[0], "kill"),
-        Event(0.5, workers[1], "freeze", 11.0),
-        Event(1.0, broker, "kill"),
-        Event(1.0, gateway, "kill"),
-        Event(1.0, workers[2], "restart"),
+        Event(0.3, workers[0], "kill"),
+        Event(0.3, workers[1], "freeze", 11.0),
+        Event(0.5, broker, "kill"),
+        Event(0.5, gateway, "kill"),
     ]
-    counts = await judged_day(cluster, 300, events, print, peers=3)
+    counts = await judged_day(cluster, 200, events, print, peers=2)
     assert counts["commits refused"]
     assert counts["sends refused: stale"]
     assert counts["owners"] > 16
@@ -42,9 +41,10 @@ async def test_a_cluster_survives_a_few_kills(tmp_path: Path) -> None:
 @pytest.mark.interop
 async def test_a_rolling_deploy_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     """Plain messages too: each is handled once, and answered once."""
-    cluster = Cluster(tmp_path, 3)
-    events = [Event(2.0, worker, "restart") for worker in (2, 3, 4)]
-    counts = await judged_day(cluster, 600, events, print, peers=3, more=repeat_faults)
+    cluster = Cluster(tmp_path, 2)
+    workers = (2, 3)
+    events = [Event(1.0, worker, "restart") for worker in workers]
+    counts = await judged_day(cluster, 200, events, print, peers=2, more=repeat_faults)
     assert counts["owners"] > 16
 
 
