@@ -148,7 +148,8 @@ class Day:
 
     def _known(self) -> Run:
         handlings, lives = parse(self.cluster.log.read_text().splitlines(), self.cluster.deaths)
-        self.counts["ended by themselves"] = sum(program.counts["ended by itself"] for program in self.cluster.programs)
+        for program in self.cluster.programs:
+            self.counts += program.counts
         self.counts["owners"] = len(lives)
         self.counts["handled"] = len(handlings)
         return Run(

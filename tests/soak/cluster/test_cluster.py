@@ -33,6 +33,7 @@ async def test_a_cluster_survives_a_few_kills(tmp_path: Path) -> None:
         Event(0.5, gateway, "kill"),
     ]
     counts = await judged_day(cluster, 200, events, print, peers=2)
+    assert counts["ended after that"] == counts["frozen past its lease"] == 1
     assert counts["commits refused"]
     assert counts["sends refused: stale"]
     assert counts["owners"] > 16
@@ -45,6 +46,7 @@ async def test_a_rolling_deploy_loses_nothing_and_repeats_nothing(tmp_path: Path
     workers = (2, 3)
     events = [Event(1.0, worker, "restart") for worker in workers]
     counts = await judged_day(cluster, 200, events, print, peers=2, more=repeat_faults)
+    assert counts["ended unfinished"] == 0
     assert counts["owners"] > 16
 
 
