@@ -15,10 +15,16 @@ QUICK = LeaseTimes(
 )
 
 
+PATIENT = LeaseTimes(
+    ttl=30.0, renew=0.4, margin=2.0, free=0.3, better=0.4, watchdog=1.0, backoff=0.05, longest=0.2, forget=1.0
+)
+"""Those of tests in which no lease runs out, however busy the machine."""
+
+
 @contextlib.asynccontextmanager
-async def lease_buckets(connection: BrokerConnection) -> AsyncIterator[BrokerConnection]:
+async def lease_buckets(connection: BrokerConnection, times: LeaseTimes = QUICK) -> AsyncIterator[BrokerConnection]:
     """Make the buckets, new for a test, and delete them at its end."""
-    for bucket in (Bucket(connection, LEASES, max_age=QUICK.ttl), Bucket(connection, META)):
+    for bucket in (Bucket(connection, LEASES, max_age=times.ttl), Bucket(connection, META)):
         await bucket.create_bucket()
     yield connection
     for name in (LEASES, META):

@@ -70,8 +70,9 @@ class FakeTransport(MemoryTransport):
 class Rig:
     """Workers with an application of one extension for each partition, and what became of it."""
 
-    def __init__(self, connection):
+    def __init__(self, connection, times=QUICK):
         self.connection = connection
+        self.times = times
         self.extension = Extension("quote", version="1")
         self.fences = Fences()
         self.apps = {}
@@ -103,7 +104,7 @@ class Rig:
             self.connection,
             self.parts(),
             name=name,
-            times=QUICK,
+            times=self.times,
             on_event=lambda what, values: self.events.append((name, what, values["partition"], values["reason"])),
             watchdog=Watchdog(lambda _: None),
             **more,
@@ -116,9 +117,9 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def worker_rig(connection):
+async def worker_rig(connection, times=QUICK):
     """Yield a rig with a node of four partitions, whose gateway is alive."""
-    made = Rig(connection)
+    made = Rig(connection, times)
     await Bucket(connection, META).put(node_key(NODE), json.dumps({"partitions": 4}).encode())
     leases = Bucket(connection, LEASES)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.support.lease_buckets import lease_buckets
+from tests.support.lease_buckets import PATIENT, lease_buckets
 from tests.support.waiting import until
 from tests.support.worker_rig import KEYS, worker_rig
 
@@ -14,13 +14,13 @@ from oddwire.transports.nats.subjects import LEASES
 
 @pytest.fixture
 async def connection(connection):
-    async with lease_buckets(connection) as opened:
+    async with lease_buckets(connection, PATIENT) as opened:
         yield opened
 
 
 @pytest.fixture
 async def rig(connection):
-    async with worker_rig(connection) as made:
+    async with worker_rig(connection, PATIENT) as made:
         yield made
 
 
