@@ -65,7 +65,7 @@ class Day:
         ]
         if ldk is not None:
             self.session_peers.append(LdkNotes(b"\x4c" * 32, cluster.uri, ldk))
-        self.plain_peers = [PlainPeer(bytes([number]) * 32, cluster.uri, 0.02) for number in range(101, 101 + plain)]
+        self.plain_peers = [PlainPeer(bytes([number]) * 32, cluster.uri, 0.05) for number in range(101, 101 + plain)]
         self._each = messages // len(self.session_peers)
         self._say = say
         self._doing: set[asyncio.Task[None]] = set()

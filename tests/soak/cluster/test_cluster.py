@@ -13,12 +13,12 @@ from tests.soak.cluster.day import Day, Event, judged_day
 @pytest.mark.interop
 async def test_the_extension_file_passes_the_same_checks_under_oddwire_run(tmp_path: Path) -> None:
     alone = Alone(tmp_path)
-    day = Day(alone, 300, peers=2, plain=1, say=print)
+    day = Day(alone, 200, peers=2, plain=1, say=print)
     run = await day.run([Event(0.5, 0, "kill"), Event(0.5, 0, "restart")])
     assert [*alone.surprises, *all_faults(run)] == []
     assert len(run.lives) >= 2
     assert run.handlings
-    assert all(peer.counter == 150 for peer in run.reliable.values())
+    assert all(peer.counter == 100 for peer in run.reliable.values())
 
 
 @pytest.mark.interop
