@@ -40,6 +40,7 @@ async def test_a_cluster_survives_a_few_kills(tmp_path: Path) -> None:
 
 
 @pytest.mark.interop
+@pytest.mark.long
 async def test_a_rolling_deploy_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     """Plain messages too: each is handled once, and answered once."""
     cluster = Cluster(tmp_path, 2)
