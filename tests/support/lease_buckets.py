@@ -11,7 +11,7 @@ from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.subjects import LEASES, META
 
 QUICK = LeaseTimes(
-    ttl=4.0, renew=0.4, margin=1.0, free=0.3, better=0.4, watchdog=1.0, backoff=0.05, longest=0.2, forget=1.0
+    ttl=8.0, renew=0.4, margin=1.0, free=0.3, better=0.4, watchdog=1.0, backoff=0.05, longest=0.2, forget=1.0
 )
 
 
