@@ -24,7 +24,7 @@ def test_brings_oddwires_own_from_the_start(plugins: PluginManager) -> None:
     [own] = plugins.contributions
     assert own.name == "oddwire"
     assert {codec.name for codec in own.codecs} == {"bolt", "json", "msgpack", "raw"}
-    assert set(own.transports) == {"bolt8", "cln", "lnd", "memory"}
+    assert set(own.transports) == {"bolt8", "cln", "lnd", "memory", "nats"}
 
 
 def test_gathers_what_an_extension_brings(plugins: PluginManager) -> None:
@@ -251,7 +251,7 @@ def _codec_plugin(codec: Codec) -> object:
 def test_tells_what_there_is_for_a_name_there_is_not(plugins: PluginManager) -> None:
     with pytest.raises(ExtensionError, match=r"no codec is called 'mesgpack'; did you mean 'msgpack'\?"):
         plugins.codec("mesgpack")
-    with pytest.raises(ExtensionError, match="no transport is called 'carrier'; there are: bolt8, cln, lnd, memory"):
+    with pytest.raises(ExtensionError, match="no transport is called 'carrier'; there are: bolt8, cln, lnd, memory, nats"):
         plugins.transport("carrier")
     with pytest.raises(ExtensionError, match=r"no extension is called 'zzz'; there are: .*chat"):
         plugins.load("zzz")
