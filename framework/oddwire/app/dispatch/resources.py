@@ -180,12 +180,7 @@ class Resources:
 
     async def abandon(self) -> None:
         """Drop the store and what was made as the end of the process would, for `oddwire.testing`."""
-        if self._resending is not None:
-            self._resending.close()
-        if self._delivery is not None:
-            await self._delivery.abandon()
-        else:
-            self._running = False  # none is created on demand any more
+        await self.cut_off()
         if self._tables.injector is not None:
             self._tables.injector.abandon()
 

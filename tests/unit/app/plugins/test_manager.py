@@ -251,7 +251,9 @@ def _codec_plugin(codec: Codec) -> object:
 def test_tells_what_there_is_for_a_name_there_is_not(plugins: PluginManager) -> None:
     with pytest.raises(ExtensionError, match=r"no codec is called 'mesgpack'; did you mean 'msgpack'\?"):
         plugins.codec("mesgpack")
-    with pytest.raises(ExtensionError, match="no transport is called 'carrier'; there are: bolt8, cln, lnd, memory, nats"):
+    with pytest.raises(
+        ExtensionError, match="no transport is called 'carrier'; there are: bolt8, cln, lnd, memory, nats"
+    ):
         plugins.transport("carrier")
     with pytest.raises(ExtensionError, match=r"no extension is called 'zzz'; there are: .*chat"):
         plugins.load("zzz")

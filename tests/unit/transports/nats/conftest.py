@@ -1,27 +1,5 @@
-"""A broker for the tests of this folder: one process for all of them, as it starts in no time but still costs some."""
+"""A broker for the tests of this folder."""
 
-from __future__ import annotations
+from tests.support.broker_fixtures import broker, connection
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
-import pytest
-from tests.support.broker import Broker
-
-from oddwire.transports.nats.connection import BrokerConnection
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A nats-server with JetStream, for a module."""
-    folder: Path = tmp_path_factory.mktemp("broker")
-    with Broker(folder) as running:
-        yield running
-
-
-@pytest.fixture
-async def connection(broker: Broker) -> AsyncIterator[BrokerConnection]:
-    """A connection to it."""
-    opened = await BrokerConnection.open(broker.address)
-    yield opened
-    await opened.aclose()
+__all__ = ["broker", "connection"]
