@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -78,7 +77,7 @@ class OwnedPartition:
             return
         try:
             if await self._starts(lease):
-                self.term, self._since = self._program.term, time.time()
+                self.term, self._since = self._program.term, clocks.wall()
                 self._ownership.on(self.key, Event.TAKEN)
                 self._leases.renew_soon(lease)
                 self._tell("taken", f"term {self.term}, {self._after()}", seconds=clocks.uptime() - begun)
