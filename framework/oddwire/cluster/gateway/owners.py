@@ -73,7 +73,7 @@ class Owners:
             return owner, False
         self._highest[partition] = term
         owner = self._owners[partition] = Owner(term)
-        owner.handled, self._left[partition] = self._left[partition], ()
+        owner.handled = self._left[partition]  # which stays true for whoever comes after this one
         return owner, True
 
     def check(self, partition: Any, term: Any) -> Owner:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from oddwire.log_limits import get_logger
@@ -28,6 +28,8 @@ logger = get_logger("oddwire.transports.nats")
 _AGAIN: Final = 0.05  # seconds until the first repetition of a request, twice as many until each further one
 _LONGEST: Final = 1.0
 _LAST: Final = 2.0  # seconds that the gateway has at the end to accept what was sent
+_GATHER: Final = 0.05  # seconds in which messages gather of which the gateway is told at once that they are handled
+_MOST_TOLD: Final = 5000  # connections of which it is told that at most; it takes twice as many
 
 
 class Exchange(Owner):
@@ -55,6 +57,11 @@ class Exchange(Owner):
         self._run = owned.run
         self._ended = ended
         self._left: dict[int, StreamMessage] = {}  # messages of the stream that are not acknowledged
+        self._inherited = dict(owned.handled)  # of messages up to the marker
+        self._marker = 0  # the sequence of the message with it, once it has come
+        self._told: dict[tuple[int, int], int] = {}  # what the gateway is told to be handled, by run and connection
+        self._behind: dict[int, StreamMessage] = {}  # those that are acknowledged once the gateway knows it
+        self._telling = False
         self._inbound = Inbound(
             sink,
             self,
@@ -136,10 +143,73 @@ class Exchange(Owner):
             return
         message = self._left[sequence] = StreamMessage(sequence, batch.run)
         self._inbound.take(message, batch)
+        if not self._marker and self._inbound.is_past:
+            self._marker = sequence
 
     def _acknowledge(self, message: StreamMessage) -> None:
+        """Acknowledge a message; but first have the gateway know what is handled of older ones of the same peers.
+
+        They come again to the next owner. Without that, what is older would be handled again after what is newer.
+        """
+        if not self._is_behind(message):
+            self._let_go(message)
+            return
+        self._behind[message.sequence] = message
+        if not self._telling:
+            self._telling = True
+            self._errands.spawn(self._tell_handled())
+
+    def _let_go(self, message: StreamMessage) -> None:
         self._left.pop(message.sequence, None)
+        self._behind.pop(message.sequence, None)
         self._consumer.acknowledge(message.sequence)
+
+    def _is_behind(self, message: StreamMessage) -> bool:
+        peers = set(message.peers)
+        for sequence, other in self._left.items():
+            if sequence >= message.sequence:
+                return False
+            if not peers.isdisjoint(other.peers):
+                return True
+        return False
+
+    async def _tell_handled(self) -> None:
+        try:
+            while self._behind:
+                await asyncio.sleep(_GATHER)
+                messages = [*self._behind.values()]
+                self._note(messages)
+                await self._errands.tell("handled", handled=_listed(self._known()))
+                for message in messages:
+                    self._let_go(message)
+        finally:
+            self._telling = False
+
+    def _known(self) -> dict[tuple[int, int], int]:
+        """Return what the gateway is to know, without what is of use for nobody any more."""
+        if self._marker and next(iter(self._left), self._marker + 1) > self._marker:
+            self._inherited.clear()
+        return {**self._inherited, **self._told}
+
+    def _note(self, messages: Sequence[StreamMessage]) -> None:
+        """Note as handled what is in messages to be acknowledged, and of older ones what nobody waits to be answered.
+
+        What else is handled of older ones may have answers that the gateway has not accepted.
+        """
+        told, last = self._told, messages[-1].sequence
+        for message in messages:
+            for conn, number in message.handled:
+                told[message.run, conn] = max(number, told.get((message.run, conn), 0))
+        here = {connection.number for connection in self.deliveries.connections}
+        for message in self._left.values():
+            if message.sequence > last:
+                break
+            for conn, number in message.handled:
+                if message.run != self._run or conn not in here:
+                    told[message.run, conn] = max(number, told.get((message.run, conn), 0))
+        if len(told) > _MOST_TOLD:
+            left = {(message.run, conn) for message in self._left.values() for conn, _ in message.handled}
+            self._told = {place: number for place, number in told.items() if place in left}
 
     # As the `Owner` of what comes -------------------------------------------------------------------
 
@@ -194,24 +264,30 @@ class Exchange(Owner):
         except TimeoutError:
             logger.warning("the gateway of %s does not take what was sent at the end", self._node)
             return False
+        for message in [*self._behind.values()]:  # the gateway is told with the release
+            self._let_go(message)
         return await self._consumer.give_up()
 
     def handled_in_part(self) -> list[tuple[int, int, int]]:
         """Return what is handled of messages that are left: for each connection, its run, and up to which payload."""
-        found: dict[tuple[int, int], int] = {}
+        found = self._known()
         answering = {one.number for one in self.deliveries.connections if one.held}  # their answers are lost
         for message in self._left.values():
-            for conn, number in () if message.complete else message.handled:
+            for conn, number in message.handled:
                 if conn not in answering:
                     found[message.run, conn] = max(number, found.get((message.run, conn), 0))
         for connection in self.deliveries.held_back:  # maybe in the middle of a message
             if connection.handled and not connection.held:
                 place = connection.run, connection.number
                 found[place] = max(connection.handled, found.get(place, 0))
-        return [(run, conn, number) for (run, conn), number in found.items()]
+        return _listed(found)
 
     async def aclose(self, reason: str) -> None:
         """End, and tell the sink that its peers have disconnected."""
         self.stop(reason)
         await self._consumer.aclose()
         self.deliveries.close(reason)
+
+
+def _listed(handled: Mapping[tuple[int, int], int]) -> list[tuple[int, int, int]]:
+    return [(run, conn, number) for (run, conn), number in handled.items()]

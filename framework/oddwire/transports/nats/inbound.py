@@ -71,6 +71,11 @@ class Inbound:
         self._ended: set[int] = set()  # connections that ended before the marker
         self._connections: dict[int, PeerConnection] = {}
 
+    @property
+    def is_past(self) -> bool:
+        """Whether the marker has come."""
+        return self._past
+
     def on_arrival(self, number: int, call: Callable[[], object]) -> None:
         """Make a call once the sink knows a connection, or it has ended; at once if it did."""
         connection = self._connections.get(number)

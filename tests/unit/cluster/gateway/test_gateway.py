@@ -114,7 +114,7 @@ async def test_any_bytes_are_answered(rig: Rig) -> None:
         assert "error" in answer or values == {"term": 1 << 63}
 
 
-async def test_what_an_owner_leaves_handled_is_told_to_the_next_alone(rig: Rig) -> None:
+async def test_what_an_owner_leaves_handled_is_told_to_the_next_until_one_says_more(rig: Rig) -> None:
     first, second, third = rig.owner(1), rig.owner(2), rig.owner(3)
     assert (await first.own())["ok"]["handled"] == []
     assert (await first.ask("release", handled=[[1, 2]]))["error"][0] == "malformed"
@@ -126,4 +126,4 @@ async def test_what_an_owner_leaves_handled_is_told_to_the_next_alone(rig: Rig) 
     assert await second.ask("handled", handled=[[1, 2, 6]]) == {"ok": {}}
     assert (await third.own())["ok"]["handled"] == [[1, 2, 6]]
     assert (await second.ask("handled", handled=[]))["error"][0] == "stale"
-    assert (await rig.owner(4).own())["ok"]["handled"] == []
+    assert (await rig.owner(4).own())["ok"]["handled"] == [[1, 2, 6]], "the third may have died before it said anything"

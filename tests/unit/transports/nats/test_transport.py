@@ -571,6 +571,61 @@ async def test_a_hand_over_in_the_middle_of_a_message(cluster: Cluster) -> None:
     await until_answered(cluster.is_empty)
 
 
+async def test_nothing_is_handled_again_behind_what_is_newer_of_its_peer(cluster: Cluster) -> None:
+    """Bob's handler hangs: what Alice sent in the same message is left with it, and is not for the next owner."""
+    gateway = cluster.gateway
+    await gateway.put(gateway.connected(1, ALICE), gateway.connected(2, BOB))
+    former, sink = await cluster.owner(1, settles=False)
+    await gateway.put([PAYLOAD, 1, 1, note(1)], [PAYLOAD, 2, 1, note(2)])
+    await gateway.put([PAYLOAD, 1, 2, note(3)])
+    await sink.until(lambda sink: len(sink.payloads) == 3)
+    assert sink.unsettled is not None
+    waiting = [*sink.unsettled]
+    gateway.answers["handled"] = None
+    for peer, call in waiting:
+        if peer == ALICE:
+            call()
+    await until(lambda: gateway.asked)
+    assert await gateway.left() == 2, "the newer one waits until the gateway knows of the older one"
+    assert (gateway.asked[0]["do"], gateway.asked[0]["handled"]) == ("handled", [[1, 1, 2]])
+    del gateway.answers["handled"]
+    await former.aclose()
+    assert gateway.asked[-1]["do"] == "release"
+    gateway.welcome = {"handled": gateway.asked[-1]["handled"]}
+    for term in (2, 3):
+        heir, found = await cluster.owner(term, settles=False)
+        await found.until(lambda sink: sink.payloads)
+        assert found.payloads == [note(2)]
+        heir.lost("killed")
+
+
+async def test_what_is_newer_leaves_the_stream_once_the_gateway_knows_of_what_is_older(cluster: Cluster) -> None:
+    gateway = cluster.gateway
+    await gateway.put(gateway.connected(1, ALICE), gateway.connected(2, BOB), [PAYLOAD, 2, 1, note(0)])
+    gateway.welcome = {"handled": [[0, 7, 3]]}
+    transport, sink = await cluster.owner(1, settles=False)
+    await gateway.put([PAYLOAD, 1, 1, note(1)], [PAYLOAD, 2, 2, note(2)])
+    for number in range(2, 30):
+        await gateway.put([PAYLOAD, 1, number, note(number)])
+    await sink.until(lambda sink: len(sink.payloads) == 31)
+    assert sink.unsettled is not None
+    for peer, call in [*sink.unsettled]:
+        if peer == ALICE:
+            call()
+
+    async def two_are_left() -> bool:
+        return await gateway.left() == 2
+
+    await until_answered(two_are_left)
+    assert gateway.asked[-1]["handled"] == [[0, 7, 3], [1, 1, 29]], "and what was told to us is for the next one, too"
+    assert len(gateway.asked) < 10, "it is told of many at once"
+    handle(sink)
+    await until_answered(cluster.is_empty)
+    await transport.aclose()
+    assert gateway.asked[-1]["do"] == "release"
+    assert [0, 7, 3] not in gateway.asked[-1]["handled"], "nothing is left of what it was about"
+
+
 async def test_the_connections_come_in_pages_if_they_are_many(cluster: Cluster) -> None:
     gateway = cluster.gateway
     peers = [NodeId(b"\x02" + number.to_bytes(32, "big")) for number in range(7)]
