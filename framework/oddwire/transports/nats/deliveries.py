@@ -21,7 +21,7 @@ _OVERHEAD: Final = 64  # bytes counted per held payload besides its length
 _TURN: Final = 256  # payloads of one peer delivered before others have their turn
 _STOP: Final = 1 << 16  # held bytes of a peer above which the gateway is told to pause it
 _GO: Final = 1 << 15  # and below which it is told to resume it
-_CROWDED: Final = 64 << 20  # held bytes of all peers above which no more should come
+_CROWDED: Final = 64 << 20  # held bytes of all peers above which no more should come, unless it is said otherwise
 
 _Item = PeerConnection | tuple[int, bytes] | str | StreamMessage
 """Connected, a payload with its number, disconnected for a reason, what came before is delivered."""
@@ -68,6 +68,8 @@ class Deliveries:
     def __init__(self, sink: Sink, owner: DeliveryOwner) -> None:
         self.held = 0
         """Bytes that wait for peers to be resumed."""
+        self.most_held = _CROWDED
+        """Of these, how many there may be: above, no more should come until half of it is left."""
         self._sink = sink
         self._owner = owner
         self._inboxes: dict[NodeId, Inbox] = {}
@@ -91,6 +93,11 @@ class Deliveries:
     def held_back(self) -> list[PeerConnection]:
         """Those of which something waits."""
         return [inbox.told for inbox in self._inboxes.values() if inbox.told is not None and inbox.queue]
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much is held that no more should come."""
+        return self._crowded
 
     @property
     def is_silent(self) -> bool:
@@ -174,6 +181,34 @@ class Deliveries:
             inbox.queue.append(connection.gone)
         self._drain(inbox)
 
+    def drop_most(self) -> PeerConnection | None:
+        """Drop what is held of the peer of which most is; return its last connection, None if nothing is held.
+
+        What was to come between stays in order, and is handed on though the peer is paused. Of stream messages, what is
+        dropped counts as handled.
+        """
+        inbox = max(self._inboxes.values(), key=lambda inbox: inbox.held, default=None)
+        if inbox is None or not inbox.held or inbox.last is None:
+            return None
+        queue, kept = inbox.queue, deque[_Item]()
+        place = inbox.given
+        number = 0 if inbox.told is None else inbox.told.number
+        messages: list[tuple[StreamMessage, tuple[int, int]]] = []
+        for item in queue:
+            if type(item) is tuple:
+                place = number, item[0]
+            elif isinstance(item, StreamMessage):
+                messages.append((item, place))
+            else:
+                number = item.number if isinstance(item, PeerConnection) else number
+                kept.append(item)
+        inbox.queue, inbox.paused = kept, False
+        self._hold(inbox, -inbox.held)
+        for message, given in messages:
+            self._let_go(message, given)
+        self._drain(inbox)
+        return inbox.last
+
     def delivered(self, message: StreamMessage, inboxes: Iterable[Inbox]) -> None:
         """Ask when what came of a message is handled: it is in these inboxes, or was."""
         touched = [*inboxes]
@@ -192,7 +227,7 @@ class Deliveries:
     def _hold(self, inbox: Inbox, size: int) -> None:
         inbox.held += size
         self.held += size
-        if self.held > _CROWDED if not self._crowded else self.held < _CROWDED // 2:
+        if self.held > self.most_held if not self._crowded else self.held < self.most_held // 2:
             self._crowded = not self._crowded
             self._owner.crowded(self._crowded)
         connection = inbox.last

@@ -29,6 +29,7 @@ _AGAIN: Final = 0.05  # seconds until the first repetition of a request, twice a
 _LONGEST: Final = 1.0
 _LAST: Final = 2.0  # seconds that the gateway has at the end to accept what was sent
 _GATHER: Final = 0.05  # seconds in which messages gather of which the gateway is told at once that they are handled
+_CROWDED: Final = 60.0  # seconds in which no more is read as too much is held, until what holds most is given up
 _MOST_TOLD: Final = 5000  # connections of which it is told that at most; it takes twice as many
 
 
@@ -62,6 +63,9 @@ class Exchange(Owner):
         self._told: dict[tuple[int, int], int] = {}  # what the gateway is told to be handled, by run and connection
         self._behind: dict[int, StreamMessage] = {}  # those that are acknowledged once the gateway knows it
         self._telling = False
+        self.patience = _CROWDED
+        """Seconds until a peer is given up of which so much waits that nothing more can be read."""
+        self._relief: asyncio.TimerHandle | None = None
         self._inbound = Inbound(
             sink,
             self,
@@ -235,8 +239,15 @@ class Exchange(Owner):
         self._errands.flow(connection)
 
     def crowded(self, crowded: bool) -> None:
-        """Ask for no more messages, or for more again."""
+        """Ask for no more messages, or for more again. If it lasts, those who are in the way are given up."""
         self._consumer.hold(crowded)
+        if self._relief is not None:
+            self._relief.cancel()
+        self._relief = asyncio.get_running_loop().call_later(self.patience, self._relieve) if crowded else None
+
+    def _relieve(self) -> None:
+        while self.deliveries.is_crowded and not self.deliveries.is_silent and self._inbound.relieve():
+            pass
 
     def call_soon(self, call: Callable[[], object]) -> None:
         """Make a call after others had their turn."""
@@ -247,6 +258,8 @@ class Exchange(Owner):
     def stop(self, reason: str) -> None:
         """Hand on, send and acknowledge nothing more, at once; `aclose` is still to be called."""
         self._consumer.stop()
+        if self._relief is not None:
+            self._relief.cancel()
         self.deliveries.silence()
         self.outbound.close(reason)
         for connection in self.deliveries.connections:

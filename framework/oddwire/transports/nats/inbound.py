@@ -119,6 +119,21 @@ class Inbound:
                 return
         deliveries.delivered(message, touched)
 
+    def relieve(self) -> bool:
+        """Give up the peer of which most is held, if anything is."""
+        size = self.deliveries.held
+        connection = self.deliveries.drop_most()
+        if connection is None:
+            return False
+        reason = f"{size - self.deliveries.held} bytes of it were not handled, and kept others waiting"
+        if not connection.gone and connection.run == self._run:
+            self._lose(connection, reason)
+            return True
+        logger.error("what has come of %s is dropped: %s", connection.peer, reason)
+        if not connection.gone:
+            self._end(connection, reason)
+        return True
+
     def _is_over(self) -> bool:
         return self.deliveries.is_silent
 

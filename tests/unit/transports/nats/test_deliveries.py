@@ -163,6 +163,31 @@ def test_the_gateway_is_told_of_much_and_of_little() -> None:
     assert desk.crowds == [True, False]
 
 
+def test_what_is_held_of_the_peer_with_the_most_is_dropped() -> None:
+    desk = Desk()
+    deliveries = desk.deliveries
+    deliveries.most_held = 1000
+    alice, bob = desk.connect(1, ALICE), desk.connect(2, BOB)
+    for connection in (alice, bob):
+        deliveries.pause(connection.peer)
+    first, second, third = (StreamMessage(number, 1) for number in (1, 2, 3))
+    deliveries.delivered(first, {deliveries.received(alice, 1, bytes(900)): None})
+    deliveries.delivered(second, {deliveries.received(bob, 1, bytes(100)): None})
+    assert desk.crowds == [True]
+    desk.disconnect(alice)
+    again = desk.connect(3, ALICE)
+    deliveries.delivered(third, {deliveries.received(again, 1, bytes(10)): None})
+    assert deliveries.drop_most() is again
+    assert (desk.crowds, desk.done) == ([True, False], [1, 3])
+    assert (first.handled, third.handled) == ([(1, 1)], [(3, 1)])
+    assert [type(event) for event in desk.sink.events] == [Connected, Connected, Disconnected, Connected]
+    assert desk.sink.payloads == []
+    deliveries.resume(BOB)
+    desk.settle(BOB)
+    assert desk.done == [1, 3, 2]
+    assert deliveries.drop_most() is None
+
+
 def test_silence_and_close() -> None:
     desk = Desk()
     alice = desk.connect(1, ALICE)

@@ -626,6 +626,32 @@ async def test_what_is_newer_leaves_the_stream_once_the_gateway_knows_of_what_is
     assert [0, 7, 3] not in gateway.asked[-1]["handled"], "nothing is left of what it was about"
 
 
+async def test_a_peer_that_keeps_all_others_waiting_is_given_up(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Much of Bob lies in the stream, and his handler hangs: no more is read, but for a while only."""
+    gateway = cluster.gateway
+    await gateway.put(gateway.connected(3, BOB), *([PAYLOAD, 3, n, note(n)] for n in range(1, 10)), run=0)
+    gateway.conns.clear()  # which was in a former run
+    await gateway.put(gateway.connected(1, ALICE), gateway.connected(2, BOB))
+    for number in range(1, 5):
+        await gateway.put([PAYLOAD, 2, number, note(number) + bytes(1000)])
+    transport, sink = cluster.transport(), RecordingSink()
+    sink.unsettled = []
+    sink.on_payload = lambda peer, _: transport.pause(peer)
+    await transport.open(Manifest(), sink)
+    exchange = transport._exchange
+    assert exchange is not None
+    exchange.patience, exchange.deliveries.most_held = 0.0, 1000
+    await sink.until(lambda sink: sink.payloads)
+    await gateway.put(*([PAYLOAD, 2, number, note(number) + bytes(1000)] for number in range(5, 9)))
+    await gateway.put([PAYLOAD, 1, 1, note(99)])
+    await sink.until(lambda sink: note(99) in sink.payloads)
+    await until(lambda: [asked["conn"] for asked in gateway.asked if asked["do"] == "disconnect"] == [2])
+    assert "kept others waiting" in caplog.text
+    assert [event.peer for event in sink.events if isinstance(event, Disconnected)][-1] == BOB
+
+
 async def test_the_connections_come_in_pages_if_they_are_many(cluster: Cluster) -> None:
     gateway = cluster.gateway
     peers = [NodeId(b"\x02" + number.to_bytes(32, "big")) for number in range(7)]
