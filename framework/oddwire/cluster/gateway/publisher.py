@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Callable
 from typing import Final
 
@@ -49,7 +50,7 @@ class Publisher:
 
     async def publish(self, run: int) -> None:
         """Publish in this run, until it is cancelled. Raises `BrokerRefused` if the stream is gone."""
-        number = 0
+        number, token = 0, secrets.token_hex(8)  # runs are counted anew where the bucket of leases is
         self._wake.set()
         while True:
             await self._wake.wait()
@@ -58,7 +59,7 @@ class Publisher:
                 taken = self.queue.take(MAX_BATCH)
                 number += 1
                 data = Batch(run, taken.table, taken.entries).pack()
-                sequence = await self._store(data, f"{run}.{self._partition}.{number}")
+                sequence = await self._store(data, f"{token}.{self._partition}.{number}")
                 self.queue.settle(taken, sequence)
                 self._progress()
 

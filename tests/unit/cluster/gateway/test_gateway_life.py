@@ -398,3 +398,28 @@ async def test_a_log_that_begins_anew_is_believed(make: Made, connection) -> Non
     assert "ok" in await rig.owner(fence).own()
     assert (await rig.owner(fence + 1).own())["error"][0] == "stale"
     assert (await rig.owner(1 << 60).own())["error"][0] == "stale"
+
+
+async def test_runs_that_are_counted_anew_are_not_taken_for_what_was_stored_before(own_broker: Broker) -> None:
+    connection = await BrokerConnection.open(own_broker.address)
+    key, runs, read = new_key(), [], 0
+    for payload in (ASK + b"before", ASK + b"after"):
+        network = MemoryNetwork()
+        gateway = Gateway(network.transport(key), connection, partitions=1)
+        peer = network.transport(new_key())
+        await peer.open(Manifest(), RecordingSink())
+        await gateway.start()
+        runs.append(gateway.run)
+        await peer.connect(gateway.transport.uris[0])
+        await peer.send(gateway.node_id, payload)
+        owner = OwnerDouble(connection, gateway.node_id, 0)
+        owner.read = read
+        entries = await owner.until(PAYLOAD)
+        assert [entry[3] for entry in entries if entry[0] == PAYLOAD] == [payload]
+        read = owner.read
+        await peer.aclose()
+        await gateway.aclose()
+        read = max(read, int((await connection.api(f"STREAM.INFO.{in_stream(gateway.node_id)}"))["state"]["last_seq"]))
+        await connection.api(f"STREAM.DELETE.KV_{LEASES}")
+    assert runs == [1, 1]
+    await connection.aclose()
