@@ -98,6 +98,8 @@ class Core:
         """What sends messages again, once there are any."""
         self.closing = False
         """Whether received messages are not accepted any more."""
+        self.stalled: set[asyncio.Future[bool]] = set()
+        """Streams that wait for credit: True for more of it, False once none can come, as the application closes."""
 
     def complete(self, route: Route) -> Route:
         """Wrap a route's handler: add the extension's access control, and for reliable messages a unit of work."""

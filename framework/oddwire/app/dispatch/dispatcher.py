@@ -324,6 +324,9 @@ class Dispatcher:
             queue.fail_requests(reason)
             queue.end_rest()
             self._workers.wake(queue)
+        for credit in core.stalled:
+            if not credit.done():
+                credit.set_result(False)
         if self.session is not None:
             self.session.fail_requests(reason)
         if self._delivery is not None:

@@ -359,9 +359,16 @@ class RequestHandlers:
         payload = self._outgoing[type(part)].encode(part)
         while handling.sent >= handling.allowed:
             assert handling.handle is not None  # noqa: S101 - narrows the type for checkers
-            handling.handle.credit = self._core.loop.create_future()
+            if self._core.closing:  # peers are paused: none comes
+                return False
+            handling.handle.credit = credit = self._core.loop.create_future()
             link.wait_for_credit(handling)
-            await handling.handle.credit
+            self._core.stalled.add(credit)
+            try:
+                if not await credit:
+                    return False
+            finally:
+                self._core.stalled.discard(credit)
             link.handled.wait(handling)
         handling.sent += 1
         if not await self._send(link, handling, payload, ReplyFlag.PART):

@@ -38,7 +38,7 @@ class RequestTask:
         self.cancelled = False
         self.aside = False
         """Whether it is held for on_connect hooks before it may get a task; if cancelled meanwhile, it stays held."""
-        self.credit: asyncio.Future[None] | None = None
+        self.credit: asyncio.Future[bool] | None = None
         self.peer: Any = None
         """The peer's link: queued requests are taken round-robin by peer."""
         self.ended: Callable[[RequestTask], object] | None = None
@@ -68,7 +68,7 @@ class RequestTask:
     def wake(self) -> None:
         """Wake the task, because there is more credit."""
         if self.credit is not None and not self.credit.done():
-            self.credit.set_result(None)
+            self.credit.set_result(True)
 
 
 def task_of(request: RequestTask | None) -> asyncio.Task[None] | None:
