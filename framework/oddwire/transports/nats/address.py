@@ -64,14 +64,15 @@ class BrokerAddress(FrozenRecord, kw_only=True):
 
 
 def _parts(url: str) -> SplitResult:
-    parts = urlsplit(url)
-    said = quoted(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")  # not the password
-    if parts.scheme not in _SCHEMES:
+    scheme, found, rest = url.rpartition("://")
+    said = quoted(f"{scheme}{found}{rest.rpartition('@')[2]}")  # not the password
+    if scheme.lower() not in _SCHEMES:
         raise ValueError(f"a broker's URL is nats://HOST:PORT or tls://HOST:PORT, not {said}")
+    parts = urlsplit(url)
     try:
         ok = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        ok = False
+        raise ValueError(f"the port of a broker's URL is a number from 1 to 65535, not as in {said}") from None
     if not ok or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError(f"a broker's URL is {parts.scheme}://HOST:PORT, and nothing more, not {said}")
     return parts

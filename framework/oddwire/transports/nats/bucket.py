@@ -101,6 +101,7 @@ class Bucket:
         In a cluster of brokers it may be some milliseconds behind.
         """
         client, found = self._connection.client, dict[str, Value]()
+        asked = f"$JS.API.DIRECT.GET.{self._stream}"
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         start = len(self._subject(""))
         inbox = client.new_inbox()
@@ -113,6 +114,8 @@ class Bucket:
                     return
                 if status in ("204", "404"):
                     ended.set_result(None)
+                elif status == "503":
+                    ended.set_exception(BrokerUnavailable(f"bucket {self.name} is not there"))
                 else:
                     ended.set_exception(BrokerUnavailable(f"bucket {self.name}: {headers.get('Description', status)}"))
                 return
@@ -126,15 +129,22 @@ class Bucket:
             if not ended.done():
                 ended.set_exception(BrokerUnavailable("the connection to the broker was lost"))
 
+        def deny(subject: str, error: BrokerRefused) -> None:
+            if subject == asked.lower() and not ended.done():
+                ended.set_exception(error)
+
+        denied = self._connection.on_denied
         lost.append(fail)
+        denied.append(deny)
         try:
             wanted = f'{{"multi_last": ["{self._subject(prefix)}>"]}}'.encode()
-            await self._connection.publish(f"$JS.API.DIRECT.GET.{self._stream}", wanted, reply=inbox)
+            await self._connection.publish(asked, wanted, reply=inbox)
             async with asyncio.timeout(_TIME_LIMIT):
                 await ended
         except TimeoutError:
             raise BrokerUnavailable(f"bucket {self.name}: no answer within {_TIME_LIMIT:g} s") from None
         finally:
             lost.remove(fail)
+            denied.remove(deny)
             await self._connection.end(subscription)
         return found

@@ -12,6 +12,8 @@ import base64
 import contextlib
 import itertools
 import json
+import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -19,12 +21,8 @@ from oddwire.errors import TransportError
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.transports.nats.address import BrokerAddress
-from oddwire.transports.nats.errors import (
-    BrokerRefused,
-    BrokerUnavailable,
-    StreamFull,
-    UnexpectedSequence,
-)
+from oddwire.transports.nats.errors import BrokerRefused, BrokerUnavailable, StreamFull, UnexpectedSequence
+from oddwire.transports.nats.login import check_login
 
 try:
     from nats import errors
@@ -45,6 +43,7 @@ _TIME_LIMIT: Final = 5.0
 _NO_RESPONDERS: Final = "503"
 _WRONG_LAST: Final = 10071
 _FULL: Final = {10023, 10047, 10077}  # resources, storage, and the stream's own limits
+_DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
 _TEMPORARY: Final = 503  # no leader now, or JetStream is starting
 
 
@@ -79,11 +78,14 @@ class BrokerConnection:
         """Called when the connection is lost."""
         self.on_back: list[Callable[[], object]] = []
         """Called when it is there again."""
+        self.on_denied: list[Callable[[str, BrokerRefused], object]] = []
+        """Called when the broker does not let us publish to a subject, in lower case, with the error to raise."""
         self._inbox = ""
         self._numbers = itertools.count(1)
-        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+        self._waiting: dict[str, tuple[asyncio.Future[Msg], str]] = {}
         self._first: asyncio.Future[BaseException] | None = None
         self._closing = False
+        self._tells = True
         self._said = ""
 
     @classmethod
@@ -92,9 +94,10 @@ class BrokerConnection:
     ) -> BrokerConnection:
         """Connect, within ``patience`` seconds, for which a broker that is not there is tried again; None is for ever.
 
-        Raises `BrokerUnavailable` if there was none, `BrokerRefused` for credentials that the broker does not accept,
-        certificates that are not trusted, and a broker without JetStream.
+        Raises `BrokerUnavailable` if there was none, `BrokerRefused` for credentials that are none or that the broker
+        does not accept, and certificates that are not trusted.
         """
+        check_login(address)
         made = cls(address)
         try:
             await made._connect(name, patience)
@@ -105,6 +108,7 @@ class BrokerConnection:
 
     async def _connect(self, name: str, patience: float | None) -> None:
         address = self.address
+        self._tells = patience is None  # else what is said last is in the error
         options: dict[str, Any] = {}
         if address.credentials is not None:
             options["user_credentials"] = str(address.credentials)
@@ -112,6 +116,7 @@ class BrokerConnection:
             options["nkeys_seed"] = str(address.nkey)
         if (tls := address.tls()) is not None:
             options["tls"] = tls
+        logging.getLogger("asyncio").addFilter(_is_no_eof_of_tls)
         self._first = asyncio.get_running_loop().create_future()
         connecting = asyncio.create_task(
             self.client.connect(
@@ -132,7 +137,7 @@ class BrokerConnection:
             futures: set[asyncio.Future[Any]] = {connecting, self._first}
             await asyncio.wait(futures, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if self._first.done():
-                raise BrokerRefused(f"{address.shown} does not let us in: {_spelled(self._first.result())}")
+                raise BrokerRefused(_refusal(address, self._first.result()))
             if not connecting.done():
                 raise BrokerUnavailable(f"no broker answers at {address.shown}: {self._said or 'it is silent'}")
             await connecting
@@ -143,7 +148,7 @@ class BrokerConnection:
             if not connecting.done():
                 connecting.cancel()
                 await asyncio.wait({connecting})
-        self._said = ""
+        self._tells, self._said = True, ""
         self._inbox = self.client.new_inbox()
         await self.client.subscribe(f"{self._inbox}.*", cb=self._answered)
 
@@ -161,15 +166,39 @@ class BrokerConnection:
 
     async def _failed(self, error: BaseException) -> None:
         said = _spelled(error)
-        if self._first is not None and not self._first.done() and _is_final(error):
-            self._first.set_result(error)
-        if said != self._said and not self._closing:
-            self._said = said
+        if (denied := _DENIED.match(said)) is not None:
+            self._deny(*denied.groups())
+            return
+        if self._first is not None and _is_final(error):
+            if not self._first.done():
+                self._first.set_result(error)
+            return
+        if said == self._said or self._closing:
+            return
+        self._said = said
+        if self._tells and not self.client.is_connected:
+            logger.warning("no broker answers at %s, tried again until one does: %s", self.address.shown, said)
+        elif self._tells:
             logger.warning("the broker at %s: %s", self.address.shown, said)
+
+    def _deny(self, what: str, subject: str) -> None:
+        """Have whoever waits for an answer from there know that none comes; the broker tells the subject alone."""
+        verb = "publish" if what == "publish" else "subscribe"
+        text = f"the broker at {self.address.shown} does not let us {verb} to {subject}"
+        error = BrokerRefused(f"{text}: 'oddwire broker permissions' prints what gateways and workers need")
+        if error.reason != self._said and not self._closing:
+            self._said = error.reason
+            logger.error("%s", error.reason)
+        if verb == "publish":
+            for future, asked in self._waiting.values():
+                if asked.lower() == subject.lower() and not future.done():
+                    future.set_exception(error)
+            for call in [*self.on_denied]:
+                call(subject.lower(), error)
 
     async def _lost(self) -> None:
         waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
+        for future, _ in waiting.values():
             if not future.done():
                 future.set_exception(BrokerUnavailable("the connection to the broker was lost"))
         if self._closing or not self._inbox:
@@ -269,7 +298,7 @@ class BrokerConnection:
         loop = asyncio.get_running_loop()
         token = str(next(self._numbers))
         future: asyncio.Future[Msg] = loop.create_future()
-        self._waiting[token] = future
+        self._waiting[token] = future, subject
         timer = loop.call_later(time_limit, self._expire, token, subject, time_limit)
         try:
             try:
@@ -288,12 +317,12 @@ class BrokerConnection:
         return answer
 
     def _expire(self, token: str, subject: str, time_limit: float) -> None:
-        future = self._waiting.pop(token, None)
+        future, _ = self._waiting.pop(token, (None, ""))
         if future is not None and not future.done():
             future.set_exception(BrokerUnavailable(f"no answer at {subject} within {time_limit:g} s"))
 
     async def _answered(self, message: Msg) -> None:
-        future = self._waiting.pop(message.subject.rpartition(".")[2], None)
+        future, _ = self._waiting.pop(message.subject.rpartition(".")[2], (None, ""))
         if future is not None and not future.done():
             future.set_result(message)
 
@@ -330,5 +359,18 @@ def _is_final(error: BaseException) -> bool:
     return isinstance(error, errors.AuthorizationError) or "authorization" in said or "certificate" in said
 
 
+def _refusal(address: BrokerAddress, error: BaseException) -> str:
+    said = _spelled(error)
+    if "certificate" in said.lower():
+        return f"the certificate of {address.shown} is not to be trusted, unless broker-ca says whose it is: {said}"
+    return f"{address.shown} does not let us in: {said}"
+
+
 def _spelled(error: BaseException) -> str:
-    return printable(str(error) or type(error).__name__).removeprefix("nats: ")
+    text = str(error) or ("nothing came in time" if isinstance(error, TimeoutError) else type(error).__name__)
+    return printable(text).removeprefix("nats: ").strip("'")
+
+
+def _is_no_eof_of_tls(record: logging.LogRecord) -> bool:
+    """Return False for what asyncio says of each connection that nats-py has made one of TLS, once it ends."""
+    return not str(record.msg).startswith("returning true from eof_received()")

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from tests.support.broker import Broker
+from tests.support.broker_users import GuardedBroker
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
 from oddwire.transports.nats.address import BrokerAddress
+from oddwire.transports.nats.bucket import Bucket
 from oddwire.transports.nats.connection import BrokerConnection, Stored
 from oddwire.transports.nats.errors import BrokerRefused, BrokerUnavailable, StreamFull, UnexpectedSequence
 
@@ -126,3 +128,36 @@ async def test_credentials_that_are_refused_are_said_at_once(tmp_path: Path) -> 
         assert "wrong" not in str(caught.value)
         connection = await BrokerConnection.open(BrokerAddress(url=f"nats://a:secret@127.0.0.1:{broker.port}"))
         await connection.aclose()
+
+
+async def test_what_the_broker_does_not_permit_is_refused_at_once(tmp_path: Path) -> None:
+    may = 'permissions { publish { allow: ["ow.mine"] }, subscribe { allow: ["_INBOX.>"] } }'
+    settings = f'authorization {{ users [ {{ user: "a", password: "b", {may} }} ] }}'
+    with Broker(tmp_path / "broker", settings=settings) as broker:
+        connection = await BrokerConnection.open(BrokerAddress(url=f"nats://a:b@127.0.0.1:{broker.port}"))
+        named = r"does not let us publish to .*info\.theirs: 'oddwire broker permissions' prints what"
+        with pytest.raises(BrokerRefused, match=named):
+            await connection.api("STREAM.INFO.THEIRS", time_limit=3600)
+        with pytest.raises(BrokerRefused, match=r"does not let us publish to .*direct\.get\.kv_theirs"):
+            await Bucket(connection, "THEIRS").all()
+        with pytest.raises(BrokerUnavailable, match=r"nobody answers at ow\.mine"):
+            await connection.request("ow.mine", b"")
+        await connection.aclose()
+
+
+async def test_a_certificate_that_is_not_trusted_says_which_option_is_missing(tmp_path: Path) -> None:
+    with GuardedBroker(tmp_path, {}) as broker:
+        address = broker.address_of("admin")
+        with pytest.raises(BrokerRefused, match=r"is not to be trusted, unless broker-ca says .*certificate"):
+            await BrokerConnection.open(type(address)(url=address.url, nkey=address.nkey))
+
+
+async def test_the_end_of_a_connection_by_tls_is_not_remarked_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with GuardedBroker(tmp_path, {}) as broker:
+        connection = await BrokerConnection.open(broker.address_of("admin"))
+        broker.kill()
+        await until(lambda: not connection.is_connected)
+        await connection.aclose()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
