@@ -44,7 +44,18 @@ _OURS: Final = (
     *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")),
 )
 _INSTALLED: Final = ("/site-packages/", "/dist-packages/")  # within the standard library's folder
-_CARRIERS: Final = ("/typer/", "/click/", "/pluggy/", "/rich/")
+_CARRIERS: Final = (
+    "/typer/",
+    "/click/",
+    "/pluggy/",
+    "/rich/",
+    "/nats/",
+    "/grpc/",
+    "/websockets/",
+    "/uvicorn/",
+    "/textual/",
+)
+"""Libraries that oddwire runs: a task that is in their code alone is no author's."""
 _FRAMES: Final = ("cr_frame", "gi_frame", "ag_frame")
 _AWAITED: Final = ("cr_await", "gi_yieldfrom", "ag_await")
 

@@ -185,3 +185,15 @@ async def test_a_thread_that_runs_no_python_is_named_by_what_it_was_given() -> N
     finally:
         gate.release()
         thread.join()
+
+
+async def test_what_a_library_of_oddwires_own_does_is_no_authors() -> None:
+    def of(file: str) -> object:
+        names: dict[str, object] = {"asyncio": asyncio}
+        exec(compile("async def pings():\n    await asyncio.sleep(1000)\n", file, "exec"), names)
+        return names["pings"]()  # type: ignore[operator]
+
+    assert await described(of("/lib/site-packages/nats/aio/client.py")) is None
+    assert (
+        await described(of("/lib/site-packages/nattan/client.py")) == "pings at /lib/site-packages/nattan/client.py:2"
+    )
