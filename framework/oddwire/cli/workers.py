@@ -72,10 +72,12 @@ async def read(address: BrokerAddress) -> Overview:
 async def look(connection: BrokerConnection) -> Overview:
     """Return what a cluster looks like now. Raises `TransportError`."""
     from oddwire.cluster.overview import read_overview
-    from oddwire.transports.nats.errors import BrokerFailure
+    from oddwire.transports.nats.errors import BrokerDenied, BrokerFailure
 
     try:
         return await read_overview(connection)
+    except BrokerDenied as failure:
+        raise TransportError(f"{connection.address.shown}: {failure.reason}") from failure
     except BrokerFailure as failure:
         text = f"{connection.address.shown}: {failure.reason}; has a gateway ever been started with this broker?"
         raise TransportError(text) from failure

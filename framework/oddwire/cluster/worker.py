@@ -23,7 +23,7 @@ from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.transports.nats.bucket import Bucket
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.errors import BrokerFailure
+from oddwire.transports.nats.errors import BrokerDenied, BrokerFailure
 from oddwire.transports.nats.subjects import LEASES, META, node_key, partition_key, worker_key
 
 __all__ = ["Worker", "worker_name"]
@@ -96,10 +96,16 @@ class Worker:
     # Its life ---------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Work until `stop`. Cancelled, it ends in order as well. Raises `TransportError` for a name that is in use."""
+        """Work until `stop`. Cancelled, it ends in order as well.
+
+        Raises `TransportError` for a name that is in use, and for a login that may not do what workers do.
+        """
         self._watchdog.start()
         try:
-            await self._open()
+            try:
+                await self._open()
+            except BrokerDenied as error:
+                raise TransportError(f"the broker at {self._connection.address.shown}: {error.reason}") from error
             while not (self._ending and not self._tasks):
                 await self._look()
                 self._act()
@@ -130,21 +136,28 @@ class Worker:
                 await self.leases.open()
                 await write_manifests(self._meta, self._manifests)
                 break
+            except BrokerDenied:
+                raise
             except BrokerFailure as error:
                 if not told:
                     logger.warning("waiting for a gateway to set up the broker: %s", error.reason)
                 told = True
                 await self._pause(_WAIT)
-        key, until = worker_key(self.name), clocks.uptime() + 2 * self._times.ttl
+        key, until, told = worker_key(self.name), clocks.uptime() + 2 * self._times.ttl, False
         while self._own is None and not self._ending:
             try:
                 self._own = await self.leases.take(key, self._record)
+            except BrokerDenied:
+                raise
             except BrokerFailure as error:
                 logger.warning("%s", error.reason)
                 until = clocks.uptime() + 2 * self._times.ttl
             if self._own is None:
                 if clocks.uptime() > until:
                     raise TransportError(f"there is a worker called {self.name!r} already: give this one another --id")
+                if not told:
+                    logger.warning("there is a worker called %r: waiting whether it is alive", self.name)
+                told = True
                 await self._pause(_WAIT)
         try:
             await self.leases.bury()  # once others see this worker, so that nobody takes what is this one's

@@ -160,7 +160,7 @@ async def test_what_others_have_written_badly_stops_nobody(rig, connection):
     await until(lambda: rig.owned(worker) == KEYS)  # the first of them once its lease has run out
 
 
-async def test_a_name_in_use_is_refused(rig, connection):
+async def test_a_name_in_use_is_refused_after_a_while(rig, connection, caplog):
     _, running = rig.worker("a")
     keep = Bucket(connection, LEASES)
     await until(lambda: running)
@@ -178,6 +178,7 @@ async def test_a_name_in_use_is_refused(rig, connection):
             await second.run()
     finally:
         holding.cancel()
+    assert "there is a worker called 'a': waiting whether it is alive" in caplog.messages
 
 
 def test_a_workers_name_is_a_key_and_its_alone():

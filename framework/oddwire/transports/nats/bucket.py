@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.errors import BrokerRefused, BrokerUnavailable
+from oddwire.transports.nats.errors import BrokerDenied, BrokerRefused, BrokerUnavailable
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -129,9 +129,11 @@ class Bucket:
             if not ended.done():
                 ended.set_exception(BrokerUnavailable("the connection to the broker was lost"))
 
-        def deny(subject: str, error: BrokerRefused) -> None:
-            if subject == asked.lower() and not ended.done():
+        def deny(subject: str, error: BrokerDenied) -> bool:
+            ours = subject == asked.lower() and not ended.done()
+            if ours:
                 ended.set_exception(error)
+            return ours
 
         denied = self._connection.on_denied
         lost.append(fail)

@@ -21,7 +21,13 @@ from oddwire.errors import TransportError
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.transports.nats.address import BrokerAddress
-from oddwire.transports.nats.errors import BrokerRefused, BrokerUnavailable, StreamFull, UnexpectedSequence
+from oddwire.transports.nats.errors import (
+    BrokerDenied,
+    BrokerRefused,
+    BrokerUnavailable,
+    StreamFull,
+    UnexpectedSequence,
+)
 from oddwire.transports.nats.login import check_login
 
 try:
@@ -78,8 +84,11 @@ class BrokerConnection:
         """Called when the connection is lost."""
         self.on_back: list[Callable[[], object]] = []
         """Called when it is there again."""
-        self.on_denied: list[Callable[[str, BrokerRefused], object]] = []
-        """Called when the broker does not let us publish to a subject, in lower case, with the error to raise."""
+        self.on_denied: list[Callable[[str, BrokerDenied], bool]] = []
+        """Called with a subject, in lower case, to which the broker does not let us publish, and the error of that.
+
+        Each returns whether it is told to somebody.
+        """
         self._inbox = ""
         self._numbers = itertools.count(1)
         self._waiting: dict[str, tuple[asyncio.Future[Msg], str]] = {}
@@ -184,17 +193,19 @@ class BrokerConnection:
     def _deny(self, what: str, subject: str) -> None:
         """Have whoever waits for an answer from there know that none comes; the broker tells the subject alone."""
         verb = "publish" if what == "publish" else "subscribe"
-        text = f"the broker at {self.address.shown} does not let us {verb} to {subject}"
-        error = BrokerRefused(f"{text}: 'oddwire broker permissions' prints what gateways and workers need")
-        if error.reason != self._said and not self._closing:
-            self._said = error.reason
-            logger.error("%s", error.reason)
+        text = "'oddwire broker permissions' prints what gateways and workers need"
+        error = BrokerDenied(f"this login may not {verb} to {subject}: {text}")
+        told = False
         if verb == "publish":
             for future, asked in self._waiting.values():
                 if asked.lower() == subject.lower() and not future.done():
                     future.set_exception(error)
+                    told = True
             for call in [*self.on_denied]:
-                call(subject.lower(), error)
+                told = call(subject.lower(), error) or told
+        if not told and error.reason != self._said and not self._closing:
+            self._said = error.reason
+            logger.error("the broker at %s: %s", self.address.shown, error.reason)
 
     async def _lost(self) -> None:
         waiting, self._waiting = self._waiting, {}

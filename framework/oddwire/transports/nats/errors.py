@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BrokerFailure", "BrokerRefused", "BrokerUnavailable", "StreamFull", "UnexpectedSequence"]
+__all__ = ["BrokerDenied", "BrokerFailure", "BrokerRefused", "BrokerUnavailable", "StreamFull", "UnexpectedSequence"]
 
 
 class BrokerFailure(Exception):
@@ -24,6 +24,10 @@ class BrokerUnavailable(BrokerFailure):
 
 class BrokerRefused(BrokerFailure):
     """The broker does not do it: credentials, permissions, configuration. Trying again does not help."""
+
+
+class BrokerDenied(BrokerRefused):
+    """The broker does not let this login publish there."""
 
 
 class StreamFull(BrokerFailure):

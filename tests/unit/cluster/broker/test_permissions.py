@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.broker_users import GuardedBroker
 from tests.support.owners import OwnerDouble
 from tests.support.waiting import until
 
+from oddwire.cli.workers import look
 from oddwire.cluster.broker.permissions import ROLES, permissions_of, permissions_text
 from oddwire.cluster.gateway.gateway import Gateway
 from oddwire.cluster.manifests import ExtensionManifest, write_manifests
+from oddwire.cluster.partition import Parts
+from oddwire.cluster.worker import Worker
+from oddwire.errors import TransportError
 from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.testing import RecordingSink
 from oddwire.transports.base import Manifest
@@ -99,10 +104,22 @@ async def test_gateway_and_worker_do_all_that_they_do_and_no_more(cluster: Clust
         assert await cluster.is_refused("gateway", subject), subject
         assert not await cluster.is_refused("worker", subject), subject
     for operation in (f"STREAM.DELETE.{in_stream(NODE)}", "STREAM.CREATE.MINE", f"STREAM.PURGE.KV_{META}"):
-        with pytest.raises(BrokerRefused, match=f"does not let us publish to .*{operation.lower()}"):
+        with pytest.raises(BrokerRefused, match=f"may not publish to .*{operation.lower()}"):
             await worker.api(operation, {"name": "MINE", "subjects": ["mine"]})
     await peer.aclose()
     await gateway.aclose()
+
+
+async def test_a_worker_with_the_gateways_login_ends_and_says_what_it_may_not(cluster: Cluster) -> None:
+    worker = Worker(cluster.connections["gateway"], Parts(store=_never, transport=_never, application=_never), name="a")
+    with pytest.raises(TransportError, match=r"may not publish to .*kv_ow_lease: 'oddwire broker permissions' prints"):
+        await worker.run()
+    with pytest.raises(TransportError, match=r"^tls://[0-9.:]*: this login may not .* need$"):
+        await look(cluster.connections["gateway"])
+
+
+def _never(*_: object) -> Any:
+    raise AssertionError("nothing is owned")
 
 
 async def _work(worker: BrokerConnection, sink: RecordingSink) -> None:
