@@ -160,10 +160,10 @@ async def without_its_store(left: Side, right: Side, old: Plugin, new: Plugin, e
     lost = right.store(old).with_name("lost.sqlite3")
     rename_store(right.store(old), lost)
     waiting = left.under_way().get("staying", 0)  # none where a busy machine has ended it late
-    del flow.senders[right, "s0"]  # what it had not sent is in the store, too
     await right.start(new)
     if not waiting:  # what waits for the program that has ended is taken by the next once that counts as dead
         await flow.send()
+    del flow.senders[right, "s0"]  # what it had not sent is in the store, too
     await flow.settle()
     assert flow.check([lost])["s0"] <= waiting
     # From now on all is as ever
