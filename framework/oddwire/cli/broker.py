@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -15,6 +13,7 @@ import typer
 
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import USAGE, CommandFailure
+from oddwire.cli.locked_folder import locked_folder
 from oddwire.cli.plain_values import Command, Group
 from oddwire.cli.reporter import log_to
 from oddwire.cli.running import execute, spell_error
@@ -22,7 +21,7 @@ from oddwire.cli.shared_options import Json, LogFormat, LogLines, Verbose
 from oddwire.cli.shutdown import on_abandon, on_stop
 from oddwire.cli.standard_streams import command_stdout
 from oddwire.errors import DefinitionError
-from oddwire.files import FileLock, make_folder, open_private
+from oddwire.files import open_private
 from oddwire.printable import printable
 from oddwire.proto.addresses import parse_address
 
@@ -142,7 +141,8 @@ async def _serve(data_dir: Path, listen: str, login: Login | None, printer: Prin
         executable = await asyncio.to_thread(find_executable)
     except DefinitionError as error:
         raise CommandFailure(str(error), USAGE) from error
-    with _alone(data_dir) as lock:
+    # Its server inherits the lock, so it holds while either runs
+    with locked_folder(data_dir, LOCK_FILE, "data directory", user="broker", other="--data-dir") as lock:
         configuration = BrokerConfiguration(host=host, port=port, data_dir=data_dir, login=login)
         server = BrokerProcess(executable, configuration)
         on_abandon(server.kill)
@@ -172,25 +172,6 @@ async def _run(server: BrokerProcess, printer: Printer) -> None:
         if not running.done():
             await server.stop()
             await running
-
-
-@contextlib.contextmanager
-def _alone(data_dir: Path) -> Iterator[FileLock]:
-    """Context manager: the lock of the data directory. Its server inherits it, so it holds while either runs."""
-    try:
-        make_folder(data_dir)
-        lock = FileLock(data_dir / LOCK_FILE)
-    except BlockingIOError as error:
-        text = f"data directory {data_dir} is in use by another broker, process {error.strerror}"
-        raise CommandFailure(f"{text}; stop that, or choose another --data-dir") from None
-    except FileExistsError:
-        raise CommandFailure(f"data directory {data_dir} should be a folder; it is a file") from None
-    except OSError as error:
-        raise CommandFailure(f"data directory {spell_error(error)}") from error
-    try:
-        yield lock
-    finally:
-        lock.release()
 
 
 def _login(user: str | None, password_file: Path | None, token_file: Path | None) -> Login | None:

@@ -163,7 +163,7 @@ def _command(
         )
         has_key = not of_lnd.is_wanted
         with contextlib.nullcontext() if data_dir is None else sole_use(data_dir, has_key=has_key):
-            from oddwire.cluster.gateway.places import place_of
+            from oddwire.cluster.locked_place import place_of
 
             options = {
                 "partitions": partitions,

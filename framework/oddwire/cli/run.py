@@ -31,7 +31,7 @@ from oddwire.cli.keyfile import sole_use
 from oddwire.cli.lnd_options import LndOptions, lnd_network
 from oddwire.cli.reload_link import ReloadLink, reload_link
 from oddwire.cli.reporter import Reporter, log_to
-from oddwire.cli.run_arguments import RunCommand, caught_warnings
+from oddwire.cli.run_arguments import RunCommand, caught_warnings, with_extensions
 from oddwire.cli.run_options import Program, RunOptions
 from oddwire.cli.running import execute
 from oddwire.cli.settings import Settings, is_given, show_settings
@@ -142,7 +142,7 @@ def _command(
     alone = context.obj if isinstance(context.obj, Extension) else None
     program = Program(
         extension=alone,
-        arguments=_with_extensions(extensions or [], options.settings) if alone is None else context.args,
+        arguments=with_extensions(extensions or [], options.settings) if alone is None else context.args,
         own=own_options(context.command.params),
         warnings=caught_warnings(context),
     )
@@ -191,16 +191,6 @@ def _supervised(program: Program, options: RunOptions) -> int:
     except CommandFailure as failure:
         printer.failure(str(failure))
         return failure.code
-
-
-def _with_extensions(arguments: Sequence[str], settings: Settings) -> list[str]:
-    """Return the arguments with the extensions of the environment or the file, if the command line names none."""
-    if not arguments or arguments[0].startswith("-"):
-        elsewhere = os.environ.get("ODDWIRE_EXTENSIONS", "").split()
-        if not elsewhere and settings.config is not None:
-            elsewhere = [*settings.config.own.get(EXTENSIONS, ())]
-        arguments = [*elsewhere, *arguments]
-    return [*arguments]
 
 
 async def _serve(program: Program, options: RunOptions, printer: Printer) -> int:

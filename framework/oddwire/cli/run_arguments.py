@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app import Extension, PluginManager
 from oddwire.cli.arguments import FOREIGN, OpenCommand
+from oddwire.cli.config_file import EXTENSIONS
 from oddwire.cli.exit import CommandFailure
 from oddwire.cli.extension_options import describe_options, option_names, own_options, read_extras, takes_value
 from oddwire.cli.standard_streams import ready_streams, stdout_aside
 from oddwire.errors import DefinitionError
 from oddwire.printable import printable
 
-__all__ = ["RunCommand", "caught_warnings"]
+if TYPE_CHECKING:
+    from oddwire.cli.settings import Settings
+
+__all__ = ["RunCommand", "caught_warnings", "with_extensions"]
 
 _CAUGHT: Final = "oddwire.warnings"
 
@@ -73,6 +78,16 @@ class RunCommand(OpenCommand):
                 reason = str(error) if known else f"{type(error).__name__}: {error}"
         ctx.meta.setdefault(_CAUGHT, []).extend(caught)
         return plugins, reason
+
+
+def with_extensions(arguments: Sequence[str], settings: Settings) -> list[str]:
+    """Return the arguments with the extensions of the environment or the file, if the command line names none."""
+    if not arguments or arguments[0].startswith("-"):
+        elsewhere = os.environ.get("ODDWIRE_EXTENSIONS", "").split()
+        if not elsewhere and settings.config is not None:
+            elsewhere = [*settings.config.own.get(EXTENSIONS, ())]
+        arguments = [*elsewhere, *arguments]
+    return [*arguments]
 
 
 def caught_warnings(ctx: Any) -> list[warnings.WarningMessage]:

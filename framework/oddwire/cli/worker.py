@@ -18,18 +18,17 @@ import typer
 from oddwire.app import Application, Extension, PluginManager
 from oddwire.cli.applications import call_when_broken, loading
 from oddwire.cli.broker_options import Broker, BrokerCa, BrokerCredentials, BrokerNkey, broker_address, connect_broker
-from oddwire.cli.config_file import EXTENSIONS
 from oddwire.cli.events import Printer, json_line
 from oddwire.cli.exit import USAGE, CommandFailure, no_extension
 from oddwire.cli.extension_options import own_options, read_extras
+from oddwire.cli.locked_folder import locked_folder
 from oddwire.cli.reporter import log_to
-from oddwire.cli.run_arguments import RunCommand, caught_warnings
-from oddwire.cli.running import execute, spell_error
+from oddwire.cli.run_arguments import RunCommand, caught_warnings, with_extensions
+from oddwire.cli.running import execute
 from oddwire.cli.settings import Settings, show_settings
 from oddwire.cli.shared_options import Config, Json, LogFormat, LogLines, ShowConfig, Uvloop, Verbose
 from oddwire.cli.shutdown import on_stop, watch_over
 from oddwire.cli.standard_streams import command_stdout
-from oddwire.files import FileLock, make_folder
 from oddwire.proto.keys import NodeId
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def _command(
     async def serve() -> int:
         try:
             options = _Options(
-                arguments=_with_extensions(extensions or [], settings),
+                arguments=with_extensions(extensions or [], settings),
                 own=own_options(context.command.params),
                 warnings=caught_warnings(context),
                 broker=broker_address("worker", broker, broker_credentials, broker_nkey, broker_ca),
@@ -272,30 +271,8 @@ def _cache(folder: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="oddwire-worker-", ignore_cleanup_errors=True) as made:
             yield Path(made)
         return
-    try:
-        make_folder(folder)
-        lock = FileLock(folder / LOCK_FILE)
-    except BlockingIOError as error:
-        text = f"--cache {folder} is in use by another worker, process {error.strerror}"
-        raise CommandFailure(f"{text}; stop that, or choose another folder") from None
-    except FileExistsError:
-        raise CommandFailure(f"--cache {folder} should be a folder; it is a file", USAGE) from None
-    except OSError as error:
-        raise CommandFailure(f"--cache {spell_error(error)}") from error
-    try:
+    with locked_folder(folder, LOCK_FILE, "--cache", user="worker", other="folder", code=USAGE):
         yield folder
-    finally:
-        lock.release()
-
-
-def _with_extensions(arguments: Sequence[str], settings: Settings) -> list[str]:
-    """Return the arguments with the extensions of the environment or the file, if the command line names none."""
-    if arguments and not arguments[0].startswith("-"):
-        return [*arguments]
-    elsewhere = os.environ.get("ODDWIRE_EXTENSIONS", "").split()
-    if not elsewhere and settings.config is not None:
-        elsewhere = [*settings.config.own.get(EXTENSIONS, ())]
-    return [*elsewhere, *arguments]
 
 
 def _node_ids(text: str | None) -> frozenset[NodeId] | None:

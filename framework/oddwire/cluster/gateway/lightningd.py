@@ -252,7 +252,7 @@ class _Program:
         """
         import asyncio
 
-        from oddwire.cluster.gateway.places import Place
+        from oddwire.cluster.locked_place import Place
 
         place = Place(self._lock)
         for _ in range(round(_SUCCESSION / _ASK)):

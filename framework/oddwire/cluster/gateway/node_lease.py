@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import oddwire.clocks as clocks
-from oddwire.cluster.lease_times import TIMES, LeaseTimes
+from oddwire.cluster.lease_times import TIMES, LeaseClock, LeaseTimes
+from oddwire.cluster.leases import parsed
 from oddwire.errors import TransportError
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
@@ -57,12 +58,12 @@ class NodeLease:
         self._times = times
         self._token = ""
         self._revision = 0
-        self._deadline = 0.0
+        self._clock = LeaseClock(times, 0.0)
 
     @property
     def is_held(self) -> bool:
         """Whether it is surely ours now: also right in a process that was frozen meanwhile."""
-        return self._revision != 0 and clocks.uptime() < self._deadline
+        return self._revision != 0 and not self._clock.is_over(clocks.uptime())
 
     async def take(self, *, wait: bool = False) -> int:
         """Take it, and return the run. One that nobody renews is waited for until it expires.
@@ -92,7 +93,7 @@ class NodeLease:
                 )
             seen = found
             await asyncio.sleep(_ASK)
-        self._deadline = sent + self._times.ttl - self._times.margin
+        self._clock = LeaseClock(self._times, sent)
         await self._renew()  # which tells the run
         return self.run
 
@@ -100,18 +101,19 @@ class NodeLease:
         """Renew it, until it is lost; return why. Cancelling leaves it as it is, to expire."""
         pause = self._times.renew
         while True:
-            await asyncio.sleep(min(pause, max(self._deadline - clocks.uptime(), 0.0)))
+            await asyncio.sleep(min(pause, max(self._clock.deadline - clocks.uptime(), 0.0)))
             sent = clocks.uptime()
-            if sent >= self._deadline:
+            if self._clock.is_over(sent):
                 return "its lease has run out: this process was frozen, or cut off from the broker"
             pause = _AGAIN
             try:
-                async with asyncio.timeout(self._deadline - sent):
+                async with asyncio.timeout(self._clock.deadline - sent):
                     if not await self._renew():
                         return "its lease is another gateway's"
             except (BrokerUnavailable, TimeoutError):
                 continue
-            self._deadline, pause = sent + self._times.ttl - self._times.margin, self._times.renew
+            self._clock.granted(sent)
+            pause = self._times.renew
 
     async def release(self) -> None:
         """Let go of it, so that the next gateway need not wait."""
@@ -131,14 +133,14 @@ class NodeLease:
             self._revision = await self._bucket.update(self._key, self._value(), self._revision)
         except UnexpectedSequence:
             found = await self._bucket.get(self._key)  # a renewal of ours may have been stored without an answer
-            if found is None or _read(found).get("token") != self._token:
+            if found is None or parsed(found.data).get("token") != self._token:
                 return False
             self._revision = await self._bucket.update(self._key, self._value(), found.revision)
         return True
 
     def _is_over(self, found: Value) -> bool:
         """Return whether a lease is ours, its grant not heard, or of a process that has ended for sure."""
-        values = _read(found)
+        values = parsed(found.data)
         return values.get("token") == self._token or (self._place != "" and values.get("place") == self._place)
 
     def _value(self) -> bytes:
@@ -146,14 +148,6 @@ class NodeLease:
         return json.dumps({**values, "run": self.run, **self._describe()}).encode()
 
 
-def _read(value: Value) -> dict[str, Any]:
-    try:
-        found = json.loads(value.data)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _told(value: Value) -> str:
-    found = _read(value)
+    found = parsed(value.data)
     return printable(f"process {found.get('pid', '?')} on {found.get('host', '?')}"[:200])
