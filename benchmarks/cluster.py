@@ -267,7 +267,7 @@ async def throughput() -> list[Row]:
             "cluster: a write to the store",
             commit[0] * 1e3,
             "ms",
-            "<= 5",
+            "<= 3",
             f"median of 300, synced at the broker; {commit[1] * 1e3:.2f} ms, synced by SQLite, without a cluster",
         ),
     ]
