@@ -173,8 +173,9 @@ class LndClient:
         if watch is not None:
             await asyncio.wait([watch])
 
-    async def _open(self, certificate: bytes) -> _Stream:
+    async def _open(self, certificate: bytes, *, again: bool = True) -> _Stream:
         """Connect, read the state, and return the stream of states, which stays open. Raises as `connect`."""
+        failed = False
         channel = self._channel = aio.secure_channel(
             target(self.credentials),
             grpc.ssl_channel_credentials(certificate),
@@ -195,8 +196,12 @@ class LndClient:
         except aio.AioRpcError as error:
             if error.code().value[0] == _UNIMPLEMENTED:
                 raise LndRefused(f"{self._name} {_NO_LND}") from None
+            failed = error.code().value[0] == _GONE
             reason = f"{self._name} cannot be reached: {printable(error.details() or '')}"
         fault = await find_fault(self.credentials, certificate, patience=min(_CONNECT_TIMEOUT / 2, self._keepalive))
+        if fault is None and failed and again:  # LND began to listen between the two looks: gRPC's is of the past
+            await channel.close()
+            return await self._open(certificate, again=False)
         raise fault or LndUnavailable(reason)
 
     def _load_macaroon(self) -> str:

@@ -15,6 +15,7 @@ from oddwire.testing.sinks import Connected, Disconnected, RecordingSink
 from oddwire.transports.base import Manifest
 from oddwire.transports.lnd import LndTransport
 from oddwire.transports.lnd.client import LndClient
+from oddwire.transports.lnd.probe import find_fault
 
 PEER = NodeId("02" + "11" * 32)
 HELLO = b"\x8c\x01hello"
@@ -108,6 +109,24 @@ async def test_an_lnd_that_is_not_there_is_waited_for(lnd, make, log):
     await lnd.start()
     await configuring
     assert len(texts(log)) == 1
+
+
+async def test_an_lnd_that_came_between_two_looks_is_tried_again_at_once(lnd, make, log, monkeypatch):
+    await lnd.kill()
+
+    async def look(*arguments, **options):
+        await lnd.start()
+        return await find_fault(*arguments, **options)
+
+    monkeypatch.setattr("oddwire.transports.lnd.client.find_fault", look)
+    await make(lnd).configure(Manifest())
+    assert texts(log) == []
+
+
+async def test_what_grpc_says_is_told_of_one_that_accepts_and_refuses(lnd, make, log):
+    lnd.script("SubscribeState", *[Refusal(14, "overloaded")] * 2)
+    await make(lnd).configure(Manifest())
+    assert texts(log) == [f"LND at {lnd.address} cannot be reached: overloaded; waiting"]
 
 
 async def test_it_is_waited_for_no_longer_than_asked(lnd, make):
