@@ -30,8 +30,8 @@ $(READY): pyproject.toml
 demo: $(READY)        ## two processes talk over real BOLT 8 on loopback, and say what they sent
 	@$(BIN)/oddwire demo
 
-test: $(READY)        ## run every test that can run here, but for the long ones
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not long"
+test: $(READY)        ## run every test that can run here, but for the long ones; what fails beside others is run once more, alone, and named
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m tests.suite -n $(WORKERS) --dist worksteal -m "not long"
 
 long: $(READY)        ## run the tests that take long: attacks by strangers, kills around every write, fleets
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n auto --dist worksteal -o faulthandler_timeout=3600 -m long
