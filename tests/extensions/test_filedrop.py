@@ -180,33 +180,50 @@ class Seen:
             self.sizes.append(len(event.message.data))
 
 
+class Stopping(Seen):
+    """One that lets some chunks pass; then nothing arrives any more, until the network has no delay again."""
+
+    def __init__(self, network: MemoryNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.left = 1  # chunks
+
+    @hookimpl
+    def message_traced(self, event: TraceEvent) -> None:
+        before = len(self.sizes)
+        super().message_traced(event)
+        self.left -= len(self.sizes) - before
+        if self.left <= 0:
+            self.network.delay = 3600
+
+
 async def test_a_cut_transfer_goes_on_where_it_was(app_pair, memory_network, source, tmp_path) -> None:
-    seen = Seen()
+    seen = Stopping(memory_network)
     async with app_pair("filedrop", ["filedrop", seen], options=(inbox(tmp_path), None)) as (receiver, sender):
         await sender.call("filedrop-send", str(receiver.node_id), str(source))
         await offered(receiver)
-        memory_network.delay = 0.02
         await receiver.call("filedrop-accept", 1)
 
-        async def half() -> bool:
-            return (await state(receiver))["done"] >= 2 * CHUNK
+        async def some() -> bool:
+            return (await state(receiver))["done"] >= CHUNK
 
-        await until_answered(half)
+        await until_answered(some)
         memory_network.drop(receiver.node_id, sender.node_id)
-        before = sum(seen.sizes)
+        before, done = sum(seen.sizes), (await state(receiver))["done"]
+        seen.left = 1 << 30
         memory_network.delay = 0.0
         await sender.connect(receiver.uris[0])
         assert (await receiver.call("filedrop-wait", 1))["state"] == "received"
         assert (tmp_path / "in" / "data.bin").read_bytes() == source.read_bytes()
-        assert 0 < sum(seen.sizes) - before <= SIZE - 2 * CHUNK
+        assert 0 < sum(seen.sizes) - before <= SIZE - done
 
 
 async def test_both_killed_in_the_middle(app_pair, memory_network, source, tmp_path) -> None:
-    async with app_pair("filedrop", "filedrop", options=(inbox(tmp_path), None)) as (receiver, sender):
+    seen = Stopping(memory_network)
+    async with app_pair("filedrop", ["filedrop", seen], options=(inbox(tmp_path), None)) as (receiver, sender):
         await sender.call("filedrop-send", str(receiver.node_id), str(source))
         await offered(receiver)
         for killed, share in ((receiver, 1), (sender, 2), (receiver, 3)):
-            memory_network.delay = 0.02
             if share == 1:
                 await receiver.call("filedrop-accept", 1)
 
@@ -214,6 +231,7 @@ async def test_both_killed_in_the_middle(app_pair, memory_network, source, tmp_p
                 return (await state(receiver))["done"] >= share * CHUNK
 
             await until_answered(so_far)
+            seen.left = 1 if share < 3 else 1 << 30
             memory_network.delay = 0.0
             await killed.restart(kill=True)
             if share == 3:
@@ -265,7 +283,7 @@ async def test_an_accepted_file_is_refused_on_its_way(app_pair, memory_network, 
     async with app_pair("filedrop", "filedrop", options=(inbox(tmp_path), None)) as (receiver, sender):
         await sender.call("filedrop-send", str(receiver.node_id), str(source))
         await offered(receiver)
-        memory_network.delay = 0.05
+        memory_network.delay = 0.2
         await receiver.call("filedrop-accept", 1)
 
         async def begun() -> bool:

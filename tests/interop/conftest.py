@@ -36,7 +36,7 @@ from oddwire.transports.bolt8.transport import Bolt8Transport
 HERE = Path(__file__).parent
 NODE_FOLDER = HERE / "node"
 OLDEST_NODE = 18
-DEADLINE = 30  # seconds; reached only by a peer that hangs
+DEADLINE = 60  # seconds; reached only by a peer that hangs
 LONGEST_LINE = 1 << 20
 LIMIT = 60  # seconds; reached only by what hangs
 NODES = {"cln": ("Core Lightning", ("lightningd", "lightning-cli")), "lnd": ("LND", ("lnd", "lncli"))}
