@@ -42,7 +42,7 @@ FRESH = [ROOT / "docs" / name for name in ("install.md", "new.md", "tutorial.md"
 PAGES = sorted({*ROOT.glob("*.md"), *DOCUMENTS})
 PLACEHOLDERS = ("framework/oddwire/a/b.py", "tests/unit/a/test_b.py", "tests/test_tally.py")
 COMMANDS = ("oddwire", "python", "python3", "pip", "pytest", "chmod", "mkdir", "cp")
-PATIENCE = 60.0
+PATIENCE = 180.0
 FENCE = re.compile(r"^```(\w*) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CHANGING = [
     (r"\b0[23][0-9a-f]{64}\b", "NODE_ID"),
