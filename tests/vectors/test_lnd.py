@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.lnd import Refusal, ScriptedLnd
 from tests.support.lnd.macaroons import bake
+from tests.support.lnd.sending import send
 
 from oddwire.proto import NodeId
 from oddwire.transports.lnd.calls import CALLS
@@ -185,7 +186,7 @@ async def test_too_long_a_message_disconnects_the_peer_as_with_lnd(tmp_path):
         client = LndClient(left.credentials())
         await client.connect()
         with pytest.raises(Exception, match="message payload is too large - encoded 65534 bytes"):
-            await client.send_custom_message(right.node_id, 40001, bytes(65534))
+            await send(client, right.node_id, 40001, bytes(65534))
         assert not left.peers
         assert not right.peers
         await client.aclose()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.interop.conftest import LIMIT
 from tests.interop.lnd.lnd_node import CALLS, CONNECTING, Lnd, connect
+from tests.support.lnd.sending import send
 
 from oddwire.proto.keys import NodeId
 from oddwire.transports.lnd.calls import CONNECTING as THEIR_CONNECTING
@@ -63,9 +64,9 @@ async def test_each_call_with_the_macaroon_for_its_calls_alone(lnds: list[Lnd], 
         messages, back = theirs.custom_messages(), client.custom_messages()
         await theirs.call("GetInfo")
         for data in (b"", b"\1", b"\xab" * 65_533):
-            await client.send_custom_message(other, 33793, data)
+            await send(client, other, 33793, data)
             assert await anext(messages) == (us, b"\x84\x01" + data)
-            await theirs.send_custom_message(us, 33794, data)
+            await send(theirs, us, 33794, data)
             assert await anext(back) == (other, b"\x84\x02" + data)
         with pytest.raises(LndError) as refused:
             await client.call("DisconnectPeer", {"pub_key": right.node_id})
@@ -81,7 +82,7 @@ async def test_connecting_and_the_events_of_it(lnds: list[Lnd]) -> None:
         await client.call("DisconnectPeer", {"pub_key": right.node_id})
         assert await anext(events) == (NodeId(right.node_id), False)
         with pytest.raises(LndError) as gone:
-            await client.send_custom_message(NodeId(right.node_id), 33793, b"")
+            await send(client, NodeId(right.node_id), 33793, b"")
         assert (gone.value.code, gone.value.text) == (5, "peer is not connected")
         await client.call("ConnectPeer", {"addr": {"pubkey": right.node_id, "host": right.address}})
         assert await anext(events) == (NodeId(right.node_id), True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 from oddwire.errors import TransportError
@@ -15,7 +16,7 @@ from oddwire.proto.keys import NodeId
 from oddwire.transports.lnd.calls import CALLS, Call
 from oddwire.transports.lnd.channel import options, target
 from oddwire.transports.lnd.credentials import LndCredentials
-from oddwire.transports.lnd.errors import LndError, LndRefused, LndUnavailable
+from oddwire.transports.lnd.errors import LndError, LndFailure, LndRefused, LndUnavailable
 from oddwire.transports.lnd.fields import WireError
 from oddwire.transports.lnd.macaroon import Macaroon
 from oddwire.transports.lnd.messages import (
@@ -27,6 +28,7 @@ from oddwire.transports.lnd.messages import (
 )
 from oddwire.transports.lnd.peer_list import read_peers
 from oddwire.transports.lnd.probe import find_fault
+from oddwire.transports.lnd.send_queue import Cancellable
 
 _asked = os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else its C core writes to stderr; it looks once, here
 try:
@@ -55,6 +57,7 @@ _BAD_MACAROON: Final = ("verification failed", "cannot determine data format", "
 _STREAM_TYPE: Final = "a stream: the application's messages and peers come from it already"
 
 T = TypeVar("T")
+_Ended: TypeAlias = Callable[[LndFailure | None], object]
 _Stream: TypeAlias = Any  # grpc.aio's calls: their types do not tell bytes from their end
 
 
@@ -123,12 +126,30 @@ class LndClient:
             raise LndError(_INVALID, f"{method}: {error}") from None
         return await self._read_answer(method, await self._unary(entry, raw, timeout), entry.answer.decode)
 
-    async def send_custom_message(self, peer: NodeId, type_id: int, data: bytes) -> None:
-        """Send a message of 0 to 65533 bytes behind its type; returns when LND has written it to the peer's socket.
+    def post_custom_message(self, peer: NodeId, type_id: int, data: bytes, ended: _Ended) -> Cancellable:
+        """Begin to send a message of 0 to 65533 bytes behind its type, and return the call.
 
-        Raises what `call` does. Cancelled: LND may have sent it, or still send it.
+        ``ended`` is called, not before this returns, with None when LND has written it to the peer's socket, else with
+        the error that `call` would raise. Cancelled: LND may have sent it, or still send it.
         """
-        await self._unary(_SEND, encode_custom_message(peer, type_id, data), None)
+        try:
+            if self._lost is not None:
+                raise LndUnavailable(self._lost)
+            call = self._method(_SEND)(encode_custom_message(peer, type_id, data), metadata=self._header())
+        except (LndFailure, aio.UsageError) as error:
+            failure = error if isinstance(error, LndFailure) else self._unusable()
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.add_done_callback(lambda _: ended(failure))
+            failed.set_result(None)
+            return failed
+        # Not awaited: that would take a task more, and three more turns of the loop until the next message
+        call.add_done_callback(partial(self._posted, ended))
+        return call  # type: ignore[no-any-return]
+
+    def _posted(self, ended: _Ended, call: aio.Call) -> None:
+        code = _result(call.code())
+        failed = code is not grpc.StatusCode.OK
+        ended(self._failed(code.value[0], _result(call.details()) or "", _SEND) if failed else None)
 
     def custom_messages(self) -> AsyncIterator[tuple[NodeId, bytes]]:
         """Subscribe now, and return the peers' messages: who, and the payload with its two-byte type.
@@ -253,10 +274,13 @@ class LndClient:
         found = self._calls.get(call.name)
         if found is None:
             if self._lost is not None or self._channel is None:
-                raise LndUnavailable(self._lost or f"not connected to {self._name}")
+                raise self._unusable()
             make = self._channel.unary_stream if call.stream else self._channel.unary_unary
             found = self._calls[call.name] = make(call.path)
         return found
+
+    def _unusable(self) -> LndUnavailable:
+        return LndUnavailable(self._lost or f"not connected to {self._name}")
 
     async def _unary(self, call: Call, raw: bytes, timeout: float | None) -> bytes:  # noqa: ASYNC109
         if self._lost is not None:
@@ -268,7 +292,7 @@ class LndClient:
         except (aio.AioRpcError, asyncio.CancelledError) as error:
             raise self._ended(error, call) from None
         except aio.UsageError:
-            raise LndUnavailable(self._lost or f"not connected to {self._name}") from None
+            raise self._unusable() from None
 
     async def _read_answer(self, method: str, raw: bytes, read: Callable[[bytes], T]) -> T:
         try:
@@ -299,7 +323,7 @@ class LndClient:
     def _ended(self, error: aio.AioRpcError | asyncio.CancelledError, call: Call) -> BaseException:
         """Return what to raise for the end of a call: by LND, by cancellation of our task, or with its channel."""
         if not isinstance(error, asyncio.CancelledError):
-            return self._failed(error, call)
+            return self._failed(error.code().value[0], error.details() or "", call)
         task = asyncio.current_task()
         if self._lost is None or (task is not None and task.cancelling() > 0):
             return error
@@ -313,9 +337,7 @@ class LndClient:
             return f"{self._name} has ended the connection"
         return f"{self._name} has gone: {printable(details)}"
 
-    def _failed(self, error: aio.AioRpcError, call: Call) -> Exception:
-        code: int = error.code().value[0]
-        text = error.details() or ""
+    def _failed(self, code: int, text: str, call: Call) -> LndFailure:
         if self._lost is not None:
             return LndUnavailable(self._lost)
         if code == _GONE or (code == _UNKNOWN and text.startswith("Stream removed")):
@@ -334,6 +356,16 @@ class LndClient:
 
 _SEND: Final = CALLS["SendCustomMessage"]
 _UNARY: Final = tuple(name for name, call in CALLS.items() if not call.stream)
+
+
+def _result(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns that has nothing to wait for, as those of a call that is done."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise RuntimeError(f"{coroutine} waits")
 
 
 def _read_event(raw: bytes) -> tuple[NodeId, bool]:

@@ -19,7 +19,7 @@ from oddwire.transports.lnd.client import LndClient
 from oddwire.transports.lnd.errors import LndFailure, LndUnavailable
 from oddwire.transports.lnd.failures import send_failure
 from oddwire.transports.lnd.peer_table import Event, PeerTable
-from oddwire.transports.lnd.send_queue import SendQueue
+from oddwire.transports.lnd.send_queue import Cancellable, Ended, SendQueue
 
 __all__ = ["PeerDirectory"]
 
@@ -157,7 +157,7 @@ class PeerDirectory:
         for node_id, event in events:
             if isinstance(event, PeerInfo):
                 if self._client is not None:
-                    self.send_queues[node_id] = SendQueue(partial(self._send, self._client, node_id), self._loop)
+                    self.send_queues[node_id] = SendQueue(partial(self._begin_send, self._client, node_id), self._loop)
                 self._expected.arrived(event)
             else:
                 queue = self.send_queues.pop(node_id, None)
@@ -166,21 +166,19 @@ class PeerDirectory:
             self._delivery.push(node_id, event)
             self._changed(node_id)
 
-    async def _send(self, client: LndClient, peer: NodeId, payload: bytes) -> None:
+    def _begin_send(self, client: LndClient, peer: NodeId, payload: bytes, ended: Ended) -> Cancellable:
         type_id = int.from_bytes(payload[:2], "big")
-        try:
-            await client.send_custom_message(peer, type_id, payload[2:])
-        except LndFailure as error:
-            failure = send_failure(error, peer, type_id)
-        else:
+        return client.post_custom_message(peer, type_id, payload[2:], partial(self._sent, client, peer, type_id, ended))
+
+    def _sent(self, client: LndClient, peer: NodeId, type_id: int, ended: Ended, error: LndFailure | None) -> None:
+        if error is None:
+            ended(None)
             return
+        failure = send_failure(error, peer, type_id)
         if client is self._client and isinstance(failure, ConnectionClosed | PeerNotConnected):
             self._table.doubt()  # it may be gone, and the table does not know yet
             self._ask()
-        try:
-            raise failure
-        finally:
-            del failure  # its traceback holds this frame
+        ended(failure)
 
     def _ask(self) -> None:
         """Ask for a list as soon as the table wants one, if none is under way; to be called after each event."""

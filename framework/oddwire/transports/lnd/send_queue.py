@@ -8,26 +8,38 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from functools import partial
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from oddwire.errors import ConnectionClosed
 
-__all__ = ["SendQueue"]
+__all__ = ["Cancellable", "Ended", "SendQueue"]
 
-_Send: TypeAlias = Callable[[bytes], Coroutine[Any, Any, None]]
+Ended: TypeAlias = Callable[[Exception | None], object]
+"""Called once when a call has ended: with None if LND has sent the message, else with what to raise."""
+
+
+class Cancellable(Protocol):
+    """A call that was begun."""
+
+    def cancel(self) -> object:
+        """End it, soon."""
 
 
 class SendQueue:
-    """The messages to one peer that wait, and the one in flight. ``send`` makes the call for a payload."""
+    """The messages to one peer that wait, and the one in flight.
 
-    __slots__ = ("_closed", "_flying", "_loop", "_send", "_waiting")
+    ``begin`` begins the call for a payload, and has it call the `Ended` that it is given, not before it returns.
+    """
 
-    def __init__(self, send: _Send, loop: asyncio.AbstractEventLoop) -> None:
-        self._send = send
+    __slots__ = ("_begin", "_call", "_closed", "_future", "_idle", "_loop", "_waiting")
+
+    def __init__(self, begin: Callable[[bytes, Ended], Cancellable], loop: asyncio.AbstractEventLoop) -> None:
+        self._begin = begin
         self._loop = loop
-        self._flying: asyncio.Task[None] | None = None
+        self._call: Cancellable | None = None  # in flight
+        self._future: asyncio.Future[None] | None = None  # its result
+        self._idle: asyncio.Future[None] | None = None  # done when nothing is in flight
         self._waiting: deque[tuple[bytes, asyncio.Future[None]]] = deque()
         self._closed: str | None = None
 
@@ -39,8 +51,9 @@ class SendQueue:
         future: asyncio.Future[None] = self._loop.create_future()
         if self._closed is not None:
             future.set_exception(ConnectionClosed(self._closed))
-        elif self._flying is None:
-            self._begin(payload, future)
+        elif self._call is None:
+            self._future = future
+            self._call = self._begin(payload, self._ended)
         else:
             self._waiting.append((payload, future))
         return future
@@ -50,41 +63,44 @@ class SendQueue:
         self._closed = reason
         while self._waiting:
             _, future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(ConnectionClosed(reason))
+            _settle(future, ConnectionClosed(reason))
 
     async def finish(self) -> None:
         """Wait until nothing waits or is in flight."""
-        while self._flying is not None:
-            await asyncio.wait([self._flying])
-            await asyncio.sleep(0)  # its callback has begun the next by then
+        if self._call is None:
+            return
+        if self._idle is None:
+            self._idle = self._loop.create_future()
+        await asyncio.shield(self._idle)
 
     async def abandon(self, reason: str) -> None:
         """Close, and cancel the call in flight, too: LND may send it, or not."""
         self.close(reason)
-        flying = self._flying
-        if flying is not None:
-            flying.cancel()
-            await asyncio.wait([flying])
+        if self._call is not None and self._future is not None:
+            _settle(self._future, ConnectionClosed(reason))
+            self._call.cancel()
+            await self.finish()
 
-    def _begin(self, payload: bytes, future: asyncio.Future[None]) -> None:
-        task = self._flying = self._loop.create_task(self._send(payload))
-        task.add_done_callback(partial(self._ended, future))
-
-    def _ended(self, future: asyncio.Future[None], task: asyncio.Task[None]) -> None:
-        if task.cancelled():
-            if not future.done():
-                future.set_exception(ConnectionClosed(self._closed or "closed by us"))
-        else:
-            error = task.exception()
-            if not future.done():
-                if error is None:
-                    future.set_result(None)
-                else:
-                    future.set_exception(error)
+    def _ended(self, error: Exception | None) -> None:
+        self._call = None
+        if self._future is not None:
+            _settle(self._future, error)
         while self._waiting:
-            payload, waiting = self._waiting.popleft()
-            if not waiting.done():
-                self._begin(payload, waiting)
+            payload, future = self._waiting.popleft()
+            if not future.done():
+                self._future = future
+                self._call = self._begin(payload, self._ended)
                 return
-        self._flying = None
+        self._future = None
+        if self._idle is not None:
+            self._idle.set_result(None)
+            self._idle = None
+
+
+def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
+    if future.done():  # cancelled by who waited for it
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

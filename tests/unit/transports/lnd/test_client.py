@@ -12,6 +12,7 @@ import traceback
 import pytest
 from tests.support.lnd import Refusal, ScriptedLnd
 from tests.support.lnd.macaroons import bake
+from tests.support.lnd.sending import send
 from tests.support.waiting import until
 
 from oddwire.transports.lnd.client import LndClient
@@ -89,7 +90,7 @@ async def test_messages_come_as_they_were_sent(lnd, other, client):
         await receiver.call("GetInfo")
         sent = [(32768, b""), (65535, b"\xff"), (40001, bytes(65533)), (33793, b"hi")]
         for type_id, data in sent:
-            await client.send_custom_message(other.node_id, type_id, data)
+            await send(client, other.node_id, type_id, data)
         for type_id, data in sent:
             assert await anext(messages) == (lnd.node_id, type_id.to_bytes(2, "big") + data)
 
@@ -100,10 +101,30 @@ async def test_calls_at_once_may_overtake_one_another(lnd, other, client):
     async with connected(other.credentials()) as receiver:
         messages = receiver.custom_messages()
         await receiver.call("GetInfo")
-        first = asyncio.ensure_future(client.send_custom_message(other.node_id, 40001, b"1"))
+        first = asyncio.ensure_future(send(client, other.node_id, 40001, b"1"))
         await until(lambda: lnd.count("SendCustomMessage"))
-        await asyncio.gather(first, client.send_custom_message(other.node_id, 40001, b"2"))
+        await asyncio.gather(first, send(client, other.node_id, 40001, b"2"))
         assert [(await anext(messages))[1][2:] for _ in range(2)] == [b"2", b"1"]
+
+
+async def test_a_message_whose_call_is_cancelled_or_closed_ends_all_the_same(lnd, other):
+    lnd.join(other)
+    lnd.script("SendCustomMessage", asyncio.Event(), asyncio.Event())
+    ends = []
+    async with connected(lnd.credentials()) as client:
+        call = client.post_custom_message(other.node_id, 40001, b"1", ends.append)
+        await until(lambda: lnd.count("SendCustomMessage"))
+        call.cancel()
+        await until(lambda: ends)
+        assert isinstance(ends.pop(), LndError)
+        client.post_custom_message(other.node_id, 40001, b"2", ends.append)
+        await until(lambda: lnd.count("SendCustomMessage") == 2)
+    await until(lambda: ends)
+    assert isinstance(ends.pop(), LndUnavailable)
+    assert str(client.post_custom_message(other.node_id, 40001, b"3", ends.append).cancel()) == "False"
+    assert ends == []  # not before it returns
+    await until(lambda: ends)
+    assert isinstance(ends.pop(), LndUnavailable)
 
 
 async def test_events_of_peers(lnd, other, client):
@@ -199,7 +220,7 @@ async def test_a_macaroon_that_does_not_permit_a_call(lnd):
     async with connected(lnd.credentials("readonly")) as client:
         assert client.macaroon.lacking() == ["SendCustomMessage"]
         with pytest.raises(LndError, match="permission denied"):
-            await client.send_custom_message(lnd.node_id, 40001, b"")
+            await send(client, lnd.node_id, 40001, b"")
         assert await client.call("GetInfo")
 
 
@@ -251,8 +272,8 @@ async def test_the_macaroon_is_in_no_log_error_or_repr(lnd, other, caplog):
     shown += [repr(client), repr(vars(client)), repr(client.macaroon)]
     for failing in (
         client.call("GetInfo", {"x": 1}),
-        client.send_custom_message(other.node_id, 17, b""),
-        client.send_custom_message(other.node_id, 40001, b""),
+        send(client, other.node_id, 17, b""),
+        send(client, other.node_id, 40001, b""),
     ):
         with pytest.raises(LndError) as caught:
             await failing
@@ -327,7 +348,7 @@ async def test_lnd_is_frozen_when_we_connect(lnd):
 
 async def test_a_call_before_connecting(lnd):
     client = LndClient(lnd.credentials())
-    for failing in (client.state(), client.call("GetInfo"), client.send_custom_message(lnd.node_id, 40001, b"")):
+    for failing in (client.state(), client.call("GetInfo"), send(client, lnd.node_id, 40001, b"")):
         with pytest.raises(LndUnavailable, match="not connected to LND at"):
             await failing
     with pytest.raises(LndUnavailable, match="not connected to LND at"):

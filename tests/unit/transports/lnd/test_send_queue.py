@@ -8,9 +8,20 @@ import pytest
 from tests.support.loopback import nothing_left, settle
 
 from oddwire.errors import ConnectionClosed
-from oddwire.transports.lnd.send_queue import SendQueue
+from oddwire.transports.lnd.errors import LndError
+from oddwire.transports.lnd.send_queue import Ended, SendQueue
 
 LOOPS = ("jumping",)
+
+
+class Flying:
+    """A call that ends soon after it is cancelled."""
+
+    def __init__(self, ended: Ended) -> None:
+        self.ended = ended
+
+    def cancel(self) -> None:
+        asyncio.get_running_loop().call_soon(self.ended, LndError(1, "cancelled"))
 
 
 class Calls:
@@ -18,19 +29,16 @@ class Calls:
 
     def __init__(self) -> None:
         self.begun: list[bytes] = []
-        self.ends: dict[bytes, asyncio.Future[None]] = {}
-        self.queue = SendQueue(self.send, asyncio.get_running_loop())
+        self.ends: dict[bytes, Ended] = {}
+        self.queue = SendQueue(self.begin, asyncio.get_running_loop())
 
-    async def send(self, payload: bytes) -> None:
+    def begin(self, payload: bytes, ended: Ended) -> Flying:
         self.begun.append(payload)
-        self.ends[payload] = asyncio.get_running_loop().create_future()
-        await self.ends[payload]
+        self.ends[payload] = ended
+        return Flying(ended)
 
     async def end(self, payload: bytes, error: Exception | None = None) -> None:
-        if error is None:
-            self.ends[payload].set_result(None)
-        else:
-            self.ends[payload].set_exception(error)
+        self.ends[payload](error)
         await settle()
 
 
