@@ -19,7 +19,6 @@ from oddwire.cluster.gateway.node_lease import NodeLease
 from oddwire.cluster.gateway.outbound import Outbound
 from oddwire.cluster.gateway.owners import Owners
 from oddwire.cluster.gateway.partition_queue import PartitionQueue
-from oddwire.cluster.gateway.patience import patiently, soon
 from oddwire.cluster.gateway.publisher import Publisher
 from oddwire.cluster.gateway.refusals import Refusals
 from oddwire.cluster.gateway.streams import Setup, set_up
@@ -34,6 +33,7 @@ from oddwire.transports.nats.bucket import Bucket
 from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.errors import BrokerFailure
 from oddwire.transports.nats.packing import pack_control
+from oddwire.transports.nats.patience import patiently
 from oddwire.transports.nats.subjects import (
     LEASES,
     META,
@@ -54,6 +54,8 @@ __all__ = ["Gateway"]
 logger = get_logger("oddwire.cluster.gateway")
 
 _CONTROLS: Final = 256  # requests under way; more are told that we are busy
+_SOON: Final = 2.0  # seconds
+_LOOK: Final = 0.02  # seconds between looks
 
 
 class Gateway:
@@ -156,18 +158,18 @@ class Gateway:
     async def _start(self) -> None:
         await check_broker(self.connection)
         meta = Bucket(self.connection, META)
-        await patiently(lambda: meta.create_bucket(replicas=self._setup.replicas or 1))
+        await patiently(lambda: meta.create_bucket(replicas=self._setup.replicas or 1), _waits)
         if not self._is_configured:
-            self.announced = announcement(await patiently(lambda: read_manifests(meta)))
+            self.announced = announcement(await patiently(lambda: read_manifests(meta), _waits))
             if isinstance(self.transport, HostTransport):
                 await self.transport.configure(self.announced)
         if self.transport.node_id is None:  # some hosts tell it once we are there
             await self._open()
         node = self.node_id
-        self.partitions = await patiently(lambda: set_up(self.connection, node, self._setup))
+        self.partitions = await patiently(lambda: set_up(self.connection, node, self._setup), _waits)
         leases = Bucket(self.connection, LEASES, max_age=TIMES.ttl)
         self._lease = NodeLease(leases, node, self._describe, place=self._place, times=self._times)
-        await patiently(self._lease.take)
+        await patiently(self._lease.take, _waits)
         owners = Owners(self.partitions)
         self._outbound = Outbound(self.transport, self._inbound, owners, self.limits, self.refusals)
         self._controls = Controls(
@@ -188,7 +190,7 @@ class Gateway:
             await subscribe(control_subject(node), cb=self._take_control),
             await subscribe(watch.subject, cb=watch.written),
         ]
-        await patiently(lambda: self.connection.api("INFO"))  # answered after the subscriptions have taken effect
+        await patiently(lambda: self.connection.api("INFO"), _waits)  # answered once the subscriptions are in effect
         await self._open()
         self.connection.on_back.append(watch.look)
         self._tasks = [
@@ -220,10 +222,10 @@ class Gateway:
             self.connection.on_back.remove(self._watch.look)
         outbound = self._outbound
         if outbound is not None:
-            await soon(lambda: not outbound.unsent)
+            await _soon(lambda: not outbound.unsent)
         await self.transport.aclose()
         if self._publishing:
-            await soon(lambda: not self._inbound.waiting)
+            await _soon(lambda: not self._inbound.waiting)
         await self._end_publishing()
         if self._controls is not None:
             self._controls.begin(0)
@@ -295,7 +297,7 @@ class Gateway:
                 await asyncio.gather(
                     *(self.transport.disconnect(info.node_id, "the gateway begins anew") for info in infos)
                 )
-            await patiently(lambda: lease.take(wait=True))
+            await patiently(lambda: lease.take(wait=True), _waits)
             self._begin_run()
 
     def _describe(self) -> Mapping[str, Any]:
@@ -337,3 +339,15 @@ class Gateway:
     async def _answer(self, subject: str, data: bytes) -> None:
         with contextlib.suppress(BrokerFailure):  # the worker asks again
             await self.connection.publish(subject, data)
+
+
+def _waits(reason: str) -> None:
+    logger.warning("waiting for the broker: %s", reason)
+
+
+async def _soon(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds, but for two seconds at most."""
+    for _ in range(round(_SOON / _LOOK)):
+        if condition():
+            return
+        await asyncio.sleep(_LOOK)

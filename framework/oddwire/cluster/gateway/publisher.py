@@ -6,20 +6,17 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable
-from typing import Final
 
 from oddwire.cluster.gateway.partition_queue import PartitionQueue
 from oddwire.log_limits import get_logger
 from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable, StreamFull
 from oddwire.transports.nats.packing import MAX_BATCH, Batch
+from oddwire.transports.nats.patience import LONGEST, pauses
 
 __all__ = ["Publisher"]
 
 logger = get_logger("oddwire.cluster.gateway")
-
-_FIRST_PAUSE: Final = 0.05  # seconds after an attempt that failed
-_LONGEST_PAUSE: Final = 1.0
 
 
 class Publisher:
@@ -70,20 +67,20 @@ class Publisher:
 
     async def _store(self, data: bytes, message_id: str) -> int:
         """Store one message, however often it takes: by its id the broker knows it again."""
-        pause, said = _FIRST_PAUSE, ""
+        following, said = pauses(), ""
         while True:
             try:
                 stored = await self._connection.append(self._subject, data, message_id=message_id)
             except BrokerFailure as failure:
                 self.is_full = isinstance(failure, StreamFull)
-                if pause == _LONGEST_PAUSE and isinstance(failure, BrokerUnavailable):
+                pause = next(following)
+                if pause == LONGEST and isinstance(failure, BrokerUnavailable):
                     await self._look()
                 reason = "the stream is full" if self.is_full else failure.reason
                 if reason != said:
                     said = reason
                     logger.warning("partition %d waits: %s", self._partition, reason)
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 self.is_full = False
                 if said:

@@ -12,7 +12,7 @@ from oddwire.cluster.log.pages import Changes, unpack
 from oddwire.cluster.log.position import Position
 from oddwire.cluster.log.reading import Done, LogReader, damaged
 from oddwire.cluster.log.snapshots import Snapshot, restore
-from oddwire.cluster.log.subject import BEHIND, EndedEarly, LogPlace, Message, patiently, read_to
+from oddwire.cluster.log.subject import BEHIND, EndedEarly, LogPlace, Message, read_to, when_there
 from oddwire.errors import StoreError
 from oddwire.log_limits import get_logger
 
@@ -41,12 +41,12 @@ async def catch_up(
             logger.info("the cache %s is thrown away: %s", cache.path, error)
             await asyncio.to_thread(cache.clear)
     while True:
-        first = await patiently(lambda: place.log.following(0))
+        first = await when_there(lambda: place.log.following(0))
         try:
             return await replay.restore()
         except StoreError as error:
             await asyncio.to_thread(cache.clear)
-            if error.reason != "corrupt" or await patiently(lambda: place.log.following(0)) == first:
+            if error.reason != "corrupt" or await when_there(lambda: place.log.following(0)) == first:
                 raise
         logger.info("%s was purged while it was read, and is read again", place.log.name)
 

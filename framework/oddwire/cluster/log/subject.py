@@ -8,16 +8,26 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 from oddwire.log_limits import get_logger
 from oddwire.transports.nats.errors import BrokerUnavailable, StreamFull, UnexpectedSequence
+from oddwire.transports.nats.patience import patiently, pauses
 
-__all__ = ["BEHIND", "EndedEarly", "LogPlace", "Message", "Overtaken", "Subject", "append_once", "patiently", "read_to"]
+__all__ = [
+    "BEHIND",
+    "EndedEarly",
+    "LogPlace",
+    "Message",
+    "Overtaken",
+    "Subject",
+    "append_once",
+    "read_to",
+    "when_there",
+]
 
 logger = get_logger("oddwire.cluster.log")
 
 T = TypeVar("T")
 
-_PAUSES: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)  # seconds between attempts
 BEHIND: Final = 12
-"""Attempts to read, which take about 7 s, for replicas to catch up."""
+"""Attempts to read, which take about 8 s, for replicas to catch up."""
 
 
 class Message(NamedTuple):
@@ -103,7 +113,7 @@ async def append_once(subject: Subject, data: bytes, expected: int) -> int:
     should the former attempt arrive later, only one of both is stored, as both expect the same. Waits as long as there
     is no broker. Raises `Overtaken` if another message is in its place, and `BrokerRefused`.
     """
-    attempt = 0
+    following, said = pauses(), ""
     while True:
         refused = False
         try:
@@ -111,28 +121,26 @@ async def append_once(subject: Subject, data: bytes, expected: int) -> int:
         except UnexpectedSequence:
             refused = True
         except (BrokerUnavailable, StreamFull) as error:
-            logger.warning("%s takes nothing now, tried again until it does: %s", subject.name, error)
-        found = await patiently(lambda: subject.following(expected))
+            if error.reason != said:
+                said = error.reason
+                logger.warning("%s takes nothing now, tried again until it does: %s", subject.name, said)
+        found = await when_there(lambda: subject.following(expected))
         if found is not None:
             if found.data == data:
                 return found.sequence
             raise Overtaken(found)
         if refused:
-            last = await patiently(subject.last)
+            last = await when_there(subject.last)
             if (0 if last is None else last.sequence) != expected:
                 raise Overtaken(None)
-        await _pause(attempt := attempt + 1)
+        await asyncio.sleep(next(following))
 
 
-async def patiently(read: Callable[[], Awaitable[T]]) -> T:
+async def when_there(read: Callable[[], Awaitable[T]]) -> T:
     """Return what ``read`` returns, called again as long as there is no broker."""
-    attempt = 0
-    while True:
-        try:
-            return await read()
-        except BrokerUnavailable as error:
-            logger.warning("the log cannot be read now, tried again until it can: %s", error)
-            await _pause(attempt := attempt + 1)
+    return await patiently(
+        read, lambda reason: logger.warning("the log cannot be read now, tried again until it can: %s", reason)
+    )
 
 
 async def read_to(
@@ -142,7 +150,7 @@ async def read_to(
 
     Waits for a broker, and for replicas that are behind. Raises `EndedEarly` if so many attempts bring nothing more.
     """
-    fruitless = 0
+    fruitless, following, said = 0, pauses(), ""
     while True:
         count = 0
         try:
@@ -156,11 +164,11 @@ async def read_to(
             if fruitless > patience:
                 raise EndedEarly(after)
         except BrokerUnavailable as error:
-            logger.warning("%s cannot be read now, tried again until it can: %s", subject.name, error)
-            fruitless = 1
-        if not count:
-            await _pause(fruitless)
-
-
-async def _pause(attempt: int) -> None:
-    await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES)) - 1])
+            if error.reason != said:
+                said = error.reason
+                logger.warning("%s cannot be read now, tried again until it can: %s", subject.name, said)
+            fruitless = 0
+        if count:
+            following, said = pauses(), ""
+        else:
+            await asyncio.sleep(next(following))

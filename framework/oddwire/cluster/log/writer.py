@@ -7,7 +7,7 @@ import os
 
 from oddwire.cluster.log.entries import OVERHEAD, START, ChainBroken, Kind, Link, encode, follow
 from oddwire.cluster.log.reading import damaged
-from oddwire.cluster.log.subject import LogPlace, Overtaken, append_once, patiently
+from oddwire.cluster.log.subject import LogPlace, Overtaken, append_once, when_there
 from oddwire.errors import StoreError
 from oddwire.printable import printable
 from oddwire.transports.nats.errors import BrokerRefused
@@ -35,7 +35,7 @@ class LogWriter:
         Waits for a broker. Raises `StoreError`: ``fenced`` if another was quicker, ``corrupt`` if the last is damaged.
         """
         log = place.log
-        last = await patiently(log.last)
+        last = await when_there(log.last)
         expected, link = 0, START
         if last is not None:
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.errors import BrokerFailure, BrokerRefused, BrokerUnavailable
+from oddwire.transports.nats.patience import pauses
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -38,7 +40,7 @@ _UNACKNOWLEDGED: Final = 100_000  # messages under way; one that hangs should no
 _EXISTS: Final = {10100, 10099}  # a work queue has one consumer for a subject
 _NO_CONSUMER: Final = 10014
 _RENEWING: Final = ("Consumer Deleted", "Leadership Change", "Server Shutdown", "No Responders")
-_AGAIN: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
+_ATTEMPTS: Final = 5  # to be the only one, where others make consumers, too
 _FLUSH: Final = 1.0  # seconds that the broker has at the end
 
 
@@ -185,7 +187,7 @@ class Consumer:
         self._watch = loop.call_later(_HEARTBEAT, self._look)
 
     async def _make_anew(self) -> None:
-        wait = _AGAIN[0]
+        following = pauses()
         while self._renewing:
             self._renewing = False
             try:
@@ -193,8 +195,7 @@ class Consumer:
             except BrokerUnavailable as error:
                 logger.debug("the consumer is not made anew yet: %s", error.reason)
                 self._renewing = True
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, _AGAIN[-1])
+                await asyncio.sleep(next(following))
 
     async def _make(self) -> None:
         """Delete the former ones, make one, and ask for its messages."""
@@ -207,14 +208,14 @@ class Consumer:
             self._open[sequence] = ""
         self._acks.clear()  # of the former one: they come again
         self._last = ""
-        for wait in (*_AGAIN, None):
+        for pause in (*itertools.islice(pauses(), _ATTEMPTS), None):
             try:
                 await self._replace()
                 break
             except BrokerRefused as error:
-                if error.code not in _EXISTS or wait is None:
+                if error.code not in _EXISTS or pause is None:
                     raise
-            await asyncio.sleep(wait)  # somebody else has made one
+            await asyncio.sleep(pause)  # somebody else has made one
         self._place = self._asked = 0
         client = self._connection.client
         self._heard = asyncio.get_running_loop().time()

@@ -15,14 +15,13 @@ from oddwire.transports.base import PeerInfo
 from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable
 from oddwire.transports.nats.packing import MalformedBatch, pack_control, unpack_control
+from oddwire.transports.nats.patience import pauses
 from oddwire.transports.nats.subjects import control_subject
 
 __all__ = ["Controls", "GatewayRefused", "Owned"]
 
 logger = get_logger("oddwire.transports.nats")
 
-_AGAIN: Final = 0.1  # seconds until the first repetition, twice as many until each further one
-_LONGEST: Final = 1.0
 _TIME_LIMIT: Final = 5.0
 _ENDED: Final = ("stale", "run", "partition")
 
@@ -87,7 +86,7 @@ class Controls:
 
     async def ask(self, do: str, **values: Any) -> Any:
         """Send a request until it is answered; return the answer. Raises `GatewayRefused`, and the node's errors."""
-        wait = _AGAIN
+        following = pauses()
         while True:
             try:
                 return await self._once(do, **values)
@@ -97,8 +96,7 @@ class Controls:
                 if error.status != "busy":
                     raise
                 logger.debug("%s waits for the gateway: %s", do, error)
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, _LONGEST)
+            await asyncio.sleep(next(following))
 
     async def try_to(self, do: str, seconds: float, **values: Any) -> None:
         """Send a request once; it does not matter whether it is answered within ``seconds``."""

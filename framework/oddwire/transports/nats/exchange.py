@@ -14,10 +14,11 @@ from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.consumer import Consumer
 from oddwire.transports.nats.controls import Owned
 from oddwire.transports.nats.errands import Errands
-from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable
+from oddwire.transports.nats.errors import BrokerFailure
 from oddwire.transports.nats.inbound import Inbound, Owner
 from oddwire.transports.nats.outbound import Outbound
 from oddwire.transports.nats.packing import MARKER, Batch, MalformedBatch, WrongVersion
+from oddwire.transports.nats.patience import patiently
 from oddwire.transports.nats.peer_connections import PeerConnection, StreamMessage
 from oddwire.transports.nats.subjects import in_stream, in_subject, out_subject
 
@@ -25,8 +26,6 @@ __all__ = ["Exchange"]
 
 logger = get_logger("oddwire.transports.nats")
 
-_AGAIN: Final = 0.05  # seconds until the first repetition of a request, twice as many until each further one
-_LONGEST: Final = 1.0
 _LAST: Final = 2.0  # seconds that the gateway has at the end to accept what was sent
 _GATHER: Final = 0.05  # seconds in which messages gather of which the gateway is told at once that they are handled
 _CROWDED: Final = 60.0  # seconds in which no more is read as too much is held, until what holds most is given up
@@ -117,14 +116,11 @@ class Exchange(Owner):
 
     async def _ask_to_send(self, raw: bytes) -> bytes:
         """Send a request to the gateway until it is answered. Raises `BrokerRefused`."""
-        wait, subject = _AGAIN, out_subject(self._node)
-        while True:
-            try:
-                return await self._connection.request(subject, raw)
-            except BrokerUnavailable as error:
-                logger.debug("what is sent to %s waits: %s", self._node, error.reason)
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, _LONGEST)
+        subject = out_subject(self._node)
+        return await patiently(
+            lambda: self._connection.request(subject, raw),
+            lambda reason: logger.debug("what is sent to %s waits: %s", self._node, reason),
+        )
 
     # The stream -------------------------------------------------------------------------------------
 

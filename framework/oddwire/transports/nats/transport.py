@@ -20,15 +20,15 @@ from oddwire.transports.nats.errands import Errands
 from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable
 from oddwire.transports.nats.exchange import Exchange
 from oddwire.transports.nats.outbound import Outbound
+from oddwire.transports.nats.patience import pauses
 from oddwire.transports.nats.peer_connections import PeerConnection
 
 __all__ = ["NatsTransport"]
 
 logger = get_logger("oddwire.transports.nats")
 
-_AGAIN: Final = 0.05  # seconds until the first repetition of a request, twice as many until each further one
-_LONGEST: Final = 1.0
 _LAST: Final = 5.0  # seconds that the gateway has to accept what was sent before an end
+_RELEASE: Final = 1.0  # seconds that it has to take note of our end
 _DIALING: Final = 60.0
 _CALLING: Final = 120.0
 _CLOSED: Final = "closed by us"
@@ -109,15 +109,15 @@ class NatsTransport(HostTransport):
 
     async def _own(self) -> Owned:
         loop = asyncio.get_running_loop()
-        end, wait = loop.time() + self._patience, _AGAIN
+        end, following = loop.time() + self._patience, pauses()
         while True:
             try:
                 return await self._controls.own()
             except BrokerUnavailable:
-                if loop.time() + wait > end:
+                pause = next(following)
+                if loop.time() + pause > end:
                     raise
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, _LONGEST)
+            await asyncio.sleep(pause)
 
     def _refused(self, error: GatewayRefused) -> None:
         if self._exchange is not None:
@@ -252,7 +252,7 @@ class NatsTransport(HostTransport):
     async def _close(self) -> None:
         exchange, errands = self._exchange, self._errands
         if exchange is not None and not self.ended and await exchange.give_up():
-            await self._controls.try_to("release", _LONGEST, handled=exchange.handled_in_part())
+            await self._controls.try_to("release", _RELEASE, handled=exchange.handled_in_part())
         reason = self.ended or _CLOSED
         if errands is not None:
             errands.end(reason)

@@ -15,8 +15,8 @@ from oddwire.cluster.log.subject import (
     Overtaken,
     Subject,
     append_once,
-    patiently,
     read_to,
+    when_there,
 )
 from oddwire.transports.nats.errors import BrokerRefused, BrokerUnavailable, StreamFull, UnexpectedSequence
 
@@ -224,7 +224,19 @@ async def test_reading_waits_for_the_broker_and_for_replicas() -> None:
     found = [message async for message in read_to(subject, 0, lambda message: message == messages[3])]
     assert found == messages[:4]
     subject.answers = [GONE]
-    assert await patiently(subject.last) == messages[-1]
+    assert await when_there(subject.last) == messages[-1]
+
+
+async def test_why_there_is_waiting_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    subject: Any = Reluctant(GONE, GONE, GONE, 1, GONE)
+    messages = await fill(subject.inner, 2)
+    found = [message async for message in read_to(subject, 0, lambda message: message == messages[-1])]
+    assert found == messages
+    subject.answers = [GONE, GONE]
+    await when_there(subject.last)
+    texts = [record.message for record in caplog.records]
+    once = f"reluctant cannot be read now, tried again until it can: {GONE}"
+    assert texts == [once, once, f"the log cannot be read now, tried again until it can: {GONE}"]
 
 
 async def test_what_never_comes_is_told() -> None:
