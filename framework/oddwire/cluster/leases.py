@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from oddwire import clocks
 from oddwire.cluster.lease_times import TIMES, LeaseClock, LeaseTimes
+from oddwire.cluster.lease_values import LeaseLost, parsed, remove, renew, revision_of
 from oddwire.cluster.watchdog import Watchdog
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
@@ -25,7 +26,7 @@ from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable, Une
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
-__all__ = ["Fields", "Lease", "Leases", "Seen", "parsed"]
+__all__ = ["Fields", "Lease", "Leases", "Seen"]
 
 logger = get_logger("oddwire.cluster.leases")
 
@@ -165,12 +166,12 @@ class Leases:
                 try:
                     revision = await self._bucket.create(key, self._encoded(fields))
                 except UnexpectedSequence:
-                    before = await self._left(key)
-                    if before is None:
+                    if key in self._held:
                         return None
+                    before = await revision_of(self._bucket, key, self.token)  # ours, if the answer was lost
                     sent = clocks.uptime()
                     revision = await self._bucket.update(key, self._encoded(fields), before)
-        except UnexpectedSequence:
+        except (UnexpectedSequence, LeaseLost):
             return None
         except TimeoutError:
             raise BrokerUnavailable(f"the broker did not answer for the lease {key}") from None
@@ -180,12 +181,6 @@ class Leases:
         if self._watchdog is not None:
             self._watchdog.add(key, lease.clock)
         return lease
-
-    async def _left(self, key: str) -> int | None:
-        """Return the revision of a lease that is this process's without its knowing: the answer was lost."""
-        found = await self._bucket.get(key)
-        mine = found is not None and parsed(found.data).get("token") == self.token
-        return found.revision if found is not None and mine and key not in self._held else None
 
     async def release(self, lease: Lease) -> None:
         """Give a lease up, whoever wants it may take it at once. What does not work is logged: it ends in time."""
@@ -199,17 +194,9 @@ class Leases:
             return
         try:
             async with asyncio.timeout(self.times.renew):
-                await self._remove(lease)
+                await remove(self._bucket, lease.key, lease.revision, self.token)
         except (BrokerFailure, TimeoutError) as error:
             logger.warning("lease %s is not given back, and ends in time: %s", lease.key, _spelled(error))
-
-    async def _remove(self, lease: Lease) -> None:
-        try:
-            await self._bucket.delete(lease.key, lease.revision)
-        except UnexpectedSequence:
-            found = await self._bucket.get(lease.key)  # a renewal that had no answer, or another's
-            if found is not None and parsed(found.data).get("token") == self.token:
-                await self._bucket.delete(lease.key, found.revision)
 
     def renew_soon(self, lease: Lease) -> None:
         """Write a lease anew now, as what it says has changed."""
@@ -258,9 +245,10 @@ class Leases:
         lease.clock.sent(sent)
         try:
             async with asyncio.timeout(self.times.renew):
-                revision = await self._bucket.update(lease.key, self._encoded(lease.fields), lease.revision)
-        except UnexpectedSequence:
-            await self._look_into(lease)
+                data = self._encoded(lease.fields)
+                revision = await renew(self._bucket, lease.key, data, lease.revision, self.token)
+        except LeaseLost as lost:
+            self._lose(lease, _holder(lost.found))
         except (BrokerFailure, TimeoutError) as error:
             self._not_renewed(lease, error)
         else:
@@ -270,25 +258,6 @@ class Leases:
                 return
             lease.revision = revision
             lease.clock.granted(sent)
-
-    async def _look_into(self, lease: Lease) -> None:
-        """Find out whose a lease is that is not as we left it: an earlier renewal without an answer may have come."""
-        try:
-            async with asyncio.timeout(self.times.renew):
-                found = await self._bucket.get(lease.key)
-        except (BrokerFailure, TimeoutError) as error:
-            self._not_renewed(lease, error)
-            return
-        if found is None:
-            self._lose(lease, "it has run out")
-            return
-        fields = parsed(found.data)
-        if fields.get("token") == self.token:
-            lease.revision = found.revision  # when it was written is not known: the deadline stays
-            lease.clock.sent(0.0)  # renewed at once
-            return
-        holder = printable(str(fields.get("worker", fields.get("id", "somebody else"))))
-        self._lose(lease, f"it is {holder}'s")
 
     def _not_renewed(self, lease: Lease, error: BaseException) -> None:
         logger.debug("lease %s is not renewed: %s", lease.key, _spelled(error))
@@ -335,13 +304,10 @@ class Leases:
                 logger.debug("%s", _spelled(error))
 
 
-def parsed(value: bytes) -> Mapping[str, Any]:
-    """Return a lease's fields; none of what is no object."""
-    try:
-        found = json.loads(value)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _holder(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "it has run out"
+    return f"it is {printable(str(found.get('worker', found.get('id', 'somebody else'))))}'s"
 
 
 def _spelled(error: BaseException) -> str:

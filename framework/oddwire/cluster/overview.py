@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from oddwire.cluster.leases import parsed
+from oddwire.cluster.lease_values import parsed
 from oddwire.proto.keys import NodeId
 from oddwire.records import FrozenRecord
 from oddwire.transports.nats.bucket import Bucket, Value

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from oddwire import clocks
 from oddwire.cluster.lease_times import TIMES, LeaseTimes
-from oddwire.cluster.leases import Lease, Leases, parsed
+from oddwire.cluster.lease_values import parsed
+from oddwire.cluster.leases import Lease, Leases
 from oddwire.cluster.manifests import ExtensionManifest, write_manifests
 from oddwire.cluster.owned_partition import OwnedPartition
 from oddwire.cluster.ownership import Candidate, Event, Ownership, Standing, Step

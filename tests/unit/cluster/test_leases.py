@@ -7,7 +7,8 @@ import pytest
 from tests.support.lease_buckets import QUICK, lease_buckets
 from tests.support.waiting import until
 
-from oddwire.cluster.leases import Leases, parsed
+from oddwire.cluster.lease_values import parsed
+from oddwire.cluster.leases import Leases
 from oddwire.transports.nats.bucket import Bucket
 from oddwire.transports.nats.subjects import LEASES
 
@@ -190,8 +191,3 @@ async def test_the_end_gives_back_everything(connection, make):
     await leases.aclose()
 
     assert await bucket.all() == {}
-
-
-@pytest.mark.parametrize("value", [b"", b"[]", b"\xff", b"3", b'{"a":' * 100_000])
-def test_what_is_no_lease_says_nothing(value):
-    assert parsed(value) == {}

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import oddwire.clocks as clocks
 from oddwire.cluster.lease_times import TIMES, LeaseClock, LeaseTimes
-from oddwire.cluster.leases import parsed
+from oddwire.cluster.lease_values import LeaseLost, parsed, remove, renew
 from oddwire.errors import TransportError
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
@@ -94,7 +94,8 @@ class NodeLease:
             seen = found
             await asyncio.sleep(_ASK)
         self._clock = LeaseClock(self._times, sent)
-        await self._renew()  # which tells the run
+        with contextlib.suppress(LeaseLost):
+            await self._renew()  # which tells the run
         return self.run
 
     async def keep(self) -> str:
@@ -108,8 +109,9 @@ class NodeLease:
             pause = _AGAIN
             try:
                 async with asyncio.timeout(self._clock.deadline - sent):
-                    if not await self._renew():
-                        return "its lease is another gateway's"
+                    await self._renew()
+            except LeaseLost:
+                return "its lease is another gateway's"
             except (BrokerUnavailable, TimeoutError):
                 continue
             self._clock.granted(sent)
@@ -117,26 +119,19 @@ class NodeLease:
 
     async def release(self) -> None:
         """Let go of it, so that the next gateway need not wait."""
-        revision, self._revision, self._token = self._revision, 0, ""
+        revision, token = self._revision, self._token
+        self.forget()
         if revision:
             with contextlib.suppress(BrokerFailure, TimeoutError):
                 async with asyncio.timeout(_RELEASE):
-                    await self._bucket.delete(self._key, revision)
+                    await remove(self._bucket, self._key, revision, token)
 
     def forget(self) -> None:
         """Note that it is lost. A new one is another run."""
         self._revision, self._token = 0, ""
 
-    async def _renew(self) -> bool:
-        """Write it again; return whether it was still ours."""
-        try:
-            self._revision = await self._bucket.update(self._key, self._value(), self._revision)
-        except UnexpectedSequence:
-            found = await self._bucket.get(self._key)  # a renewal of ours may have been stored without an answer
-            if found is None or parsed(found.data).get("token") != self._token:
-                return False
-            self._revision = await self._bucket.update(self._key, self._value(), found.revision)
-        return True
+    async def _renew(self) -> None:
+        self._revision = await renew(self._bucket, self._key, self._value(), self._revision, self._token)
 
     def _is_over(self, found: Value) -> bool:
         """Return whether a lease is ours, its grant not heard, or of a process that has ended for sure."""

@@ -129,6 +129,16 @@ async def test_a_renewal_whose_answer_was_lost_is_ours(bucket: Bucket, node: Nod
     await lease.release()
 
 
+async def test_it_is_given_up_though_the_last_renewal_had_no_answer(bucket: Bucket, node: NodeId) -> None:
+    lease = lease_of(bucket, node)
+    await lease.take()
+    found = await bucket.get(node_key(node))
+    assert found is not None
+    await bucket.update(node_key(node), found.data, found.revision)
+    await lease.release()
+    assert await bucket.get(node_key(node)) is None
+
+
 async def test_without_a_broker_it_runs_out(tmp_path, node: NodeId) -> None:
     with Broker(tmp_path) as broker:
         connection = await BrokerConnection.open(broker.address)
