@@ -12,7 +12,10 @@ from typing import Any
 from oddwire.app import Application, PluginManager
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import USAGE, CommandFailure
+from oddwire.cli.extension_options import read_extras
 from oddwire.cli.keyfile import ephemeral_key, load_key
+from oddwire.cli.run_options import Program
+from oddwire.cli.settings import Settings
 from oddwire.cli.shutdown import importing, watch_over
 from oddwire.errors import DefinitionError, OddwireError
 from oddwire.exit_exceptions import spelled
@@ -22,7 +25,7 @@ from oddwire.transports.base import Transport
 from oddwire.transports.bolt8.limits import Bolt8Limits
 from oddwire.transports.bolt8.transport import Bolt8Transport
 
-__all__ = ["call_when_broken", "loading", "make_app", "make_transport", "start"]
+__all__ = ["call_when_broken", "load", "loading", "make_app", "make_transport", "start"]
 
 logger = get_logger("oddwire.cli")
 
@@ -77,6 +80,23 @@ def loading(printer: Printer) -> Iterator[None]:
         finally:
             for warning in caught:
                 printer.remark(f"warning: {warning.message}")
+
+
+def load(program: Program, plugins: PluginManager, settings: Settings, printer: Printer) -> dict[str, Any]:
+    """Load a program's extensions. Return the values of their options, from wherever they are.
+
+    Warnings are printed. Raises `CommandFailure`.
+    """
+    with loading(printer):
+        if program.extension is not None:
+            plugins.register(program.extension)
+        for warning in program.warnings:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        given = read_extras(program.arguments, plugins, program.own, loads=program.extension is None)
+        given = settings.fill(given, plugins)
+    for text in (*plugins.warnings(), *settings.unread()):
+        printer.remark(f"warning: {text}")
+    return given
 
 
 def call_when_broken(printer: Printer, action: Callable[[], object]) -> None:

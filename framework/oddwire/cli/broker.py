@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.exit import USAGE, CommandFailure
+from oddwire.cli.exit import USAGE, CommandFailure, exiting
 from oddwire.cli.locked_folder import locked_folder
 from oddwire.cli.plain_values import Command, Group
-from oddwire.cli.reporter import log_to
+from oddwire.cli.reporter import service_printer
 from oddwire.cli.running import execute, spell_error
 from oddwire.cli.shared_options import Json, LogFormat, LogLines, Verbose
 from oddwire.cli.shutdown import on_abandon, on_stop
@@ -76,8 +75,7 @@ def _broker(
     """
     if context.invoked_subcommand is not None:
         return
-    printer = Printer(as_json, stdout=command_stdout(as_json))
-    log_to(printer, logging.DEBUG if verbose else logging.INFO, as_json=log_format is LogLines.json)
+    printer = service_printer(as_json, verbose=verbose, log_format=log_format)
 
     async def serve() -> int:
         if data_dir is None:
@@ -100,7 +98,7 @@ def _permissions(
 ) -> None:
     """Print the permissions of a cluster's users, for the configuration of a nats-server of your own."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
-    try:
+    with exiting(printer):
         from oddwire.cluster.broker.permissions import ROLES, permissions_of, permissions_text
         from oddwire.proto.keys import NodeId
 
@@ -115,11 +113,6 @@ def _permissions(
         else:
             for role in roles:
                 printer.line(permissions_text(role, node_id))
-    except CommandFailure as failure:
-        printer.failure(str(failure))
-        raise typer.Exit(failure.code) from None
-    finally:
-        printer.close()
 
 
 async def _serve(data_dir: Path, listen: str, login: Login | None, printer: Printer) -> int:

@@ -17,7 +17,7 @@ from oddwire.cli.arguments import CallCommand
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.running_programs import RPC_FILE, find_program
-from oddwire.cli.shared_options import NodesNetwork
+from oddwire.cli.shared_options import NodesNetwork, RpcFile
 from oddwire.cli.shell_words import as_typed
 from oddwire.durations import duration
 from oddwire.errors import DefinitionError, NodeRefused, OddwireError, TransportError
@@ -57,9 +57,7 @@ def _command(
         Path | None, typer.Option("--lightning-dir", metavar="DIR", help="Call the node that keeps its files here.")
     ] = None,
     network: NodesNetwork = None,
-    rpc_file: Annotated[
-        str | None, typer.Option("--rpc-file", metavar="FILE", help="The socket, if it is another one.")
-    ] = None,
+    rpc_file: RpcFile = None,
     keywords: Annotated[bool, typer.Option("-k", "--keywords", help="PARAMS are name=value pairs.")] = False,
     ordered: Annotated[
         bool, typer.Option("-o", "--order", help="PARAMS are values, though the first has a =.")

@@ -10,7 +10,7 @@ import typer
 
 from oddwire.cli.contract_files import default_file, read_file
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.exit import FAILED, USAGE, CommandFailure
+from oddwire.cli.exit import FAILED, USAGE, CommandFailure, exiting
 from oddwire.cli.findings import Ignored, described, ignored, is_ignored
 from oddwire.cli.interfaces import KNOWN, load_interfaces
 from oddwire.cli.plain_values import Command
@@ -44,7 +44,7 @@ def _command(
 ) -> None:
     """Tell whether an extension still speaks what it spoke."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
-    try:
+    with exiting(printer):
         if extension.startswith(KNOWN):
             raise CommandFailure("a known protocol has no contract: give an extension", USAGE)
         rules = ignored(ignore or ())
@@ -52,11 +52,6 @@ def _command(
         path = file or default_file(interface.name)
         if not _check(printer, interface, path, _contract(path, interface.name, against), rules):
             raise typer.Exit(FAILED)
-    except CommandFailure as failure:
-        printer.failure(str(failure))
-        raise typer.Exit(failure.code) from None
-    finally:
-        printer.close()
 
 
 def _contract(path: Path, name: str, against: str | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from oddwire.cli.events import Printer
-from oddwire.cli.exit import FAILED, USAGE, CommandFailure
+from oddwire.cli.exit import FAILED, USAGE, CommandFailure, exiting
 from oddwire.cli.plain_values import Command
 from oddwire.cli.shared_options import Extensions, Json
 from oddwire.cli.standard_streams import command_stdout
@@ -57,15 +57,10 @@ def _command(
 ) -> None:
     """Show what a payload says, field by field."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
-    try:
+    with exiting(printer):
         whole = _decode(
             printer, payload or [], log, follow, peer, type_of, as_message, extension or [], any_hex, details, binary
         )
-    except CommandFailure as failure:
-        printer.failure(str(failure))
-        raise typer.Exit(failure.code) from None
-    finally:
-        printer.close()
     raise typer.Exit(0 if whole else FAILED)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from oddwire.cli.contract_files import write_whole
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.exit import FAILED, CommandFailure
+from oddwire.cli.exit import FAILED, CommandFailure, exiting
 from oddwire.cli.interfaces import load_interfaces
 from oddwire.cli.plain_values import Command
 from oddwire.cli.shared_options import Json
@@ -40,7 +40,7 @@ def _command(
 ) -> None:
     """Show what an extension speaks, as a document or a schema."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
-    try:
+    with exiting(printer):
         (interface,) = load_interfaces(printer, [extension])
         found = _FORMS[form](interface, printer)
         text = found if isinstance(found, str) else json.dumps(found, indent=2) + "\n"
@@ -53,11 +53,6 @@ def _command(
         elif output is None:
             for line in text.splitlines():
                 printer.line(printable(line))
-    except CommandFailure as failure:
-        printer.failure(str(failure))
-        raise typer.Exit(failure.code) from None
-    finally:
-        printer.close()
 
 
 def _markdown(interface: Interface, _: Printer) -> str:

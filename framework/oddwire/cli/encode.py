@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from oddwire.cli.events import Printer
-from oddwire.cli.exit import USAGE, CommandFailure
+from oddwire.cli.exit import USAGE, CommandFailure, exiting
 from oddwire.cli.plain_values import Command
-from oddwire.cli.shared_options import Extensions, Json
+from oddwire.cli.shared_options import Extensions, Fields, Json
 from oddwire.cli.standard_streams import command_stdout
 
 __all__ = ["program"]
@@ -23,20 +23,15 @@ def _command(
         str,
         typer.Argument(metavar="EXT.MESSAGE", help="Extension or protocol, dot, message: chat.Say, peerswap.Cancel."),
     ],
-    fields: Annotated[list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help="The message's fields.")] = None,
+    fields: Fields = None,
     extension: Extensions = None,
     explained: Annotated[bool, typer.Option("--explain", help="Show what the bytes say, as decode does.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show a message as the bytes that are sent."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
-    try:
+    with exiting(printer):
         _encode(printer, message, fields or [], extension or [], explained)
-    except CommandFailure as failure:
-        printer.failure(str(failure))
-        raise typer.Exit(failure.code) from None
-    finally:
-        printer.close()
 
 
 def _encode(printer: Printer, name: str, fields: list[str], extensions: list[str], explained: bool) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["FAILED", "USAGE", "CommandFailure", "no_extension"]
+import typer
+
+if TYPE_CHECKING:
+    from oddwire.cli.events import Printer
+
+__all__ = ["FAILED", "USAGE", "CommandFailure", "exiting", "no_extension"]
 
 FAILED: Final = 1
 """Exit code for a failure at run time: a port in use, a peer that does not answer."""
@@ -18,6 +25,21 @@ class CommandFailure(Exception):
     def __init__(self, text: str, code: int = FAILED) -> None:
         super().__init__(text)
         self.code = code
+
+
+@contextlib.contextmanager
+def exiting(printer: Printer) -> Iterator[None]:
+    """Context manager of a command without an event loop: print its `CommandFailure`, and exit with the code of that.
+
+    The printer is closed, whatever happens.
+    """
+    try:
+        yield
+    except CommandFailure as failure:
+        printer.failure(str(failure))
+        raise typer.Exit(failure.code) from None
+    finally:
+        printer.close()
 
 
 def no_extension(command: str) -> str:

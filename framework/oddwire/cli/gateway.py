@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -19,7 +18,7 @@ from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.keyfile import sole_use
 from oddwire.cli.lnd_options import LndOptions, lnd_network
 from oddwire.cli.plain_values import Command
-from oddwire.cli.reporter import log_to
+from oddwire.cli.reporter import service_printer
 from oddwire.cli.running import execute
 from oddwire.cli.settings import Settings, is_given, show_settings
 from oddwire.cli.shared_options import (
@@ -41,7 +40,6 @@ from oddwire.cli.shared_options import (
     Verbose,
 )
 from oddwire.cli.shutdown import on_stop
-from oddwire.cli.standard_streams import command_stdout
 from oddwire.errors import DefinitionError, TransportError
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.transports.bolt8.limits import Bolt8Limits
@@ -117,8 +115,7 @@ def _command(
     It ends with Ctrl-C. For lightningd, --plugin writes a plugin file.
     """
     settings = Settings(context, os.environ)
-    printer = Printer(as_json, stdout=command_stdout(as_json))
-    log_to(printer, logging.DEBUG if verbose else logging.INFO, as_json=log_format is LogLines.json)
+    printer = service_printer(as_json, verbose=verbose, log_format=log_format)
     of_lnd = LndOptions(
         address=lnd,
         tlscert=tlscert,
@@ -129,10 +126,8 @@ def _command(
     )
 
     async def serve() -> int:
-        try:
+        with settings.explaining():
             return await try_to_serve()
-        except CommandFailure as failure:
-            raise CommandFailure(settings.explain(str(failure)), failure.code) from failure
 
     async def try_to_serve() -> int:
         for text in settings.unread():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.exit import FAILED, USAGE, CommandFailure
+from oddwire.cli.exit import FAILED, USAGE, CommandFailure, exiting
 from oddwire.cli.plain_values import Command
 from oddwire.cli.shared_options import Json
 from oddwire.cli.standard_streams import command_stdout
@@ -40,7 +40,7 @@ def _command(
     It also tells whether its schema is known.
     """
     printer = Printer(as_json, stdout=command_stdout(as_json))
-    try:
+    with exiting(printer):
         number = None if wanted is None else _number(wanted)
         found = _found(wanted, number)
         if as_json:
@@ -48,11 +48,6 @@ def _command(
         else:
             for line in _described(found, sources=number is not None):
                 printer.line(printable(line))
-    except CommandFailure as failure:
-        printer.failure(str(failure))
-        raise typer.Exit(failure.code) from None
-    finally:
-        printer.close()
 
 
 def _number(text: str) -> int | None:

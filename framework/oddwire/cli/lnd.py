@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.exit import FAILED, USAGE, CommandFailure
+from oddwire.cli.exit import FAILED, USAGE, CommandFailure, exiting
 from oddwire.cli.lnd_options import is_macaroon, lnd_network
 from oddwire.cli.plain_values import Command, Group
 from oddwire.cli.running import spell_error
@@ -148,13 +148,8 @@ def _read(file: Path) -> Macaroon:
 def _printing(as_json: bool) -> Iterator[Printer]:
     """Context manager: a printer; foreseeable errors are printed, and end the command with their exit codes."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
-    try:
-        yield printer
-    except CommandFailure as failure:
-        printer.failure(str(failure))
-        raise typer.Exit(failure.code) from None
-    except OSError as error:
-        printer.failure(spell_error(error))
-        raise typer.Exit(FAILED) from None
-    finally:
-        printer.close()
+    with exiting(printer):
+        try:
+            yield printer
+        except OSError as error:
+            raise CommandFailure(spell_error(error)) from None

@@ -9,7 +9,7 @@ import typer
 
 from oddwire.cli.contract_files import default_file, read_file, write_whole
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.exit import FAILED, USAGE, CommandFailure
+from oddwire.cli.exit import FAILED, USAGE, CommandFailure, exiting
 from oddwire.cli.findings import described
 from oddwire.cli.interfaces import KNOWN, load_interfaces
 from oddwire.cli.plain_values import Command
@@ -38,7 +38,7 @@ def _command(
 ) -> None:
     """Write down what an extension speaks, for check to compare."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
-    try:
+    with exiting(printer):
         if any(spec.startswith(KNOWN) for spec in extensions):
             raise CommandFailure("a known protocol is others', so there is nothing to lock: give an extension", USAGE)
         interfaces = load_interfaces(printer, extensions)
@@ -46,11 +46,6 @@ def _command(
             raise CommandFailure("--output is for one extension: without it each has a file of its own", USAGE)
         for interface in interfaces:
             _lock(printer, interface, output or default_file(interface.name), force)
-    except CommandFailure as failure:
-        printer.failure(str(failure))
-        raise typer.Exit(failure.code) from None
-    finally:
-        printer.close()
 
 
 def _lock(printer: Printer, interface: Interface, path: Path, force: bool) -> None:

@@ -19,7 +19,7 @@ from oddwire.cli.plain_values import Command
 from oddwire.cli.reporter import log_to
 from oddwire.cli.running import execute
 from oddwire.cli.running_programs import RunningProgram, find_program, running_programs
-from oddwire.cli.shared_options import Extensions, Json, NodesNetwork
+from oddwire.cli.shared_options import Extensions, Json, NodesNetwork, RpcFile
 from oddwire.cli.shutdown import on_stop
 from oddwire.cli.standard_streams import command_stdout
 from oddwire.errors import ConnectionClosed
@@ -55,9 +55,7 @@ def _command(
         typer.Option("--lightning-dir", metavar="DIR", help="The node that keeps its files here, and its plugins."),
     ] = None,
     network: NodesNetwork = None,
-    rpc_file: Annotated[
-        str | None, typer.Option("--rpc-file", metavar="FILE", help="The socket, if it is another one.")
-    ] = None,
+    rpc_file: RpcFile = None,
     extension: Extensions = None,
     web: Annotated[bool, typer.Option("--web", help="Show it in a browser, at an address that is printed.")] = False,
     listen: Annotated[

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.exit import USAGE, CommandFailure
+from oddwire.cli.exit import USAGE, CommandFailure, exiting
 from oddwire.cli.new_files import CODECS, Project, render, write
 from oddwire.cli.new_names import block_of, check_feature, check_name, check_types, distribution_of, last_of
 from oddwire.cli.plain_values import Command
@@ -47,7 +47,7 @@ def _command(
 ) -> None:
     """Make a new project: an extension, its tests, its packaging."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
-    try:
+    with exiting(printer):
         project = _project(name, codec, feature, first_type, plugin=plugin)
         folder = Path(name) if path is None else path
         files = render(project)
@@ -61,11 +61,6 @@ def _command(
         else:
             for line in _told(project, folder, files):
                 printer.line(printable(line))
-    except CommandFailure as failure:
-        printer.failure(str(failure))
-        raise typer.Exit(failure.code) from None
-    finally:
-        printer.close()
 
 
 def _project(name: str, codec: str, feature: str | None, first_type: str | None, *, plugin: bool) -> Project:

@@ -94,10 +94,8 @@ def _command(
     settings = Settings(context, os.environ)
 
     async def serve() -> int:
-        try:
+        with settings.explaining():
             return await try_to_serve()
-        except CommandFailure as failure:
-            raise CommandFailure(settings.explain(str(failure)), failure.code) from failure
 
     async def try_to_serve() -> int:
         plugin_options = settings.of_plugins(read_plugin_options(context.args))

@@ -17,7 +17,7 @@ from oddwire.app import Application, PluginManager
 from oddwire.app.plugins.extension_file import absolute
 from oddwire.cli.applications import loading
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.exit import USAGE, CommandFailure
+from oddwire.cli.exit import USAGE, CommandFailure, exiting
 from oddwire.cli.plain_values import Command
 from oddwire.cli.shared_options import Json
 from oddwire.cli.standard_streams import command_stdout
@@ -70,7 +70,7 @@ def _command(
     The file is executable, and runs by this Python.
     """
     printer = Printer(as_json, stdout=command_stdout(as_json))
-    try:
+    with exiting(printer):
         with loading(printer):
             specs = [absolute(spec) for spec in extensions]
             plugins = PluginManager()
@@ -89,11 +89,6 @@ def _command(
             printer.event(Event(event="result", method="plugin", value=value))
         else:
             printer.remark(f"written; start it with: lightningd --plugin={shown}")
-    except CommandFailure as failure:
-        printer.failure(str(failure))
-        raise typer.Exit(failure.code) from None
-    finally:
-        printer.close()
 
 
 def write_gateway_plugin(output: Path, printer: Printer, *, replace: bool) -> None:

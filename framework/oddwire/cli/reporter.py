@@ -7,10 +7,12 @@ from typing import Final
 
 from oddwire.app.insight.watch import Watch
 from oddwire.cli.events import Event, Printer
+from oddwire.cli.shared_options import LogLines
+from oddwire.cli.standard_streams import command_stdout
 from oddwire.log_format import JsonFormatter, LineFormatter
 from oddwire.log_limits import LIMITED, guard_process
 
-__all__ = ["Reporter", "log_to"]
+__all__ = ["Reporter", "log_to", "service_printer"]
 
 _LND: Final = "oddwire.transports.lnd"
 
@@ -81,3 +83,10 @@ def log_to(printer: Printer, level: int = logging.INFO, *, as_json: bool = False
     logger.addHandler(_Lines(printer, as_json=as_json))
     if printer.as_json:
         logging.getLogger("oddwire.transports").addHandler(_Errors(printer))
+
+
+def service_printer(as_json: bool, *, verbose: bool, log_format: LogLines) -> Printer:
+    """Return the printer of a command that runs until it is ended, whose log goes to stderr as its options say."""
+    printer = Printer(as_json, stdout=command_stdout(as_json))
+    log_to(printer, logging.DEBUG if verbose else logging.INFO, as_json=log_format is LogLines.json)
+    return printer

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -18,7 +16,7 @@ from typer.main import get_command
 from oddwire.app import Application, Extension, PluginManager
 from oddwire.app.program_socket import RunSocket
 from oddwire.app.programs.claims import program_number
-from oddwire.cli.applications import call_when_broken, loading, make_app, make_transport, start
+from oddwire.cli.applications import call_when_broken, load, make_app, make_transport, start
 from oddwire.cli.command_line import run_program
 from oddwire.cli.config_file import EXTENSIONS
 from oddwire.cli.console import Console, ConsoleWhenConnected
@@ -26,12 +24,12 @@ from oddwire.cli.descriptors import fit_limits
 from oddwire.cli.environment import prepare
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import USAGE, CommandFailure, no_extension
-from oddwire.cli.extension_options import own_options, read_extras
+from oddwire.cli.extension_options import own_options
 from oddwire.cli.keyfile import sole_use
 from oddwire.cli.lnd_options import LndOptions, lnd_network
 from oddwire.cli.reload_link import ReloadLink, reload_link
-from oddwire.cli.reporter import Reporter, log_to
-from oddwire.cli.run_arguments import RunCommand, caught_warnings, with_extensions
+from oddwire.cli.reporter import Reporter, service_printer
+from oddwire.cli.run_arguments import RunCommand, caught_warnings, extensions_argument, with_extensions
 from oddwire.cli.run_options import Program, RunOptions
 from oddwire.cli.running import execute
 from oddwire.cli.settings import Settings, is_given, show_settings
@@ -58,7 +56,6 @@ from oddwire.cli.shared_options import (
     Verbose,
 )
 from oddwire.cli.shutdown import on_stop
-from oddwire.cli.standard_streams import command_stdout
 from oddwire.errors import ExtensionError, TransportError
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.proto.keys import PrivateKey
@@ -85,12 +82,9 @@ def _command(
     context: typer.Context,
     extensions: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="EXT... [--OPTION VALUE]...",
-            envvar="ODDWIRE_EXTENSIONS",
-            show_envvar=False,
-            help="Installed extensions, paths of .py files or packages, or MODULE:NAME; then options these have: "
-            "oddwire run EXT --help shows them.",
+        extensions_argument(
+            "Installed extensions, paths of .py files or packages, or MODULE:NAME; then options these have: "
+            "oddwire run EXT --help shows them."
         ),
     ] = None,
     listen: Listen = None,
@@ -167,9 +161,7 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
 def _run(program: Program, options: RunOptions, as_json: bool, verbose: bool, uvloop: bool) -> int:
     if options.reload and not options.show_config:
         return _supervised(program, options)
-    printer = Printer(as_json, stdout=command_stdout(as_json))
-    level = logging.DEBUG if verbose else logging.INFO
-    log_to(printer, level, as_json=options.log_format is LogLines.json)
+    printer = service_printer(as_json, verbose=verbose, log_format=options.log_format)
     return execute(lambda: _serve(program, options, printer), printer, uvloop=uvloop)
 
 
@@ -194,10 +186,8 @@ def _supervised(program: Program, options: RunOptions) -> int:
 
 
 async def _serve(program: Program, options: RunOptions, printer: Printer) -> int:
-    try:
+    with options.settings.explaining():
         return await _try_to_serve(program, options, printer)
-    except CommandFailure as failure:
-        raise CommandFailure(options.settings.explain(str(failure)), failure.code) from failure
 
 
 async def _try_to_serve(program: Program, options: RunOptions, printer: Printer) -> int:
@@ -244,16 +234,7 @@ def _load(
         plugins.register(plugin)
     if options.metrics is not None:
         plugins.register(_endpoint(options.metrics))
-    with loading(printer):
-        if program.extension is not None:
-            plugins.register(program.extension)
-        for warning in program.warnings:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-        given = read_extras(program.arguments, plugins, program.own, loads=program.extension is None)
-        given = options.settings.fill(given, plugins)
-    for text in (*plugins.warnings(), *options.settings.unread()):
-        printer.remark(f"warning: {text}")
-    return plugins, given
+    return plugins, load(program, plugins, options.settings, printer)
 
 
 async def _serve_beside(program: Program, options: RunOptions, printer: Printer, link: ReloadLink | None) -> None:

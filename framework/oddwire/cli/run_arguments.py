@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import typer
+
 from oddwire.app import Extension, PluginManager
 from oddwire.cli.arguments import FOREIGN, OpenCommand
 from oddwire.cli.config_file import EXTENSIONS
@@ -20,7 +22,7 @@ from oddwire.printable import printable
 if TYPE_CHECKING:
     from oddwire.cli.settings import Settings
 
-__all__ = ["RunCommand", "caught_warnings", "with_extensions"]
+__all__ = ["RunCommand", "caught_warnings", "extensions_argument", "with_extensions"]
 
 _CAUGHT: Final = "oddwire.warnings"
 
@@ -78,6 +80,13 @@ class RunCommand(OpenCommand):
                 reason = str(error) if known else f"{type(error).__name__}: {error}"
         ctx.meta.setdefault(_CAUGHT, []).extend(caught)
         return plugins, reason
+
+
+def extensions_argument(text: str) -> Any:
+    """Return the argument that names extensions, for `with_extensions`; ``text`` is its help."""
+    return typer.Argument(
+        metavar="EXT... [--OPTION VALUE]...", envvar="ODDWIRE_EXTENSIONS", show_envvar=False, help=text
+    )
 
 
 def with_extensions(arguments: Sequence[str], settings: Settings) -> list[str]:

@@ -21,7 +21,17 @@ from oddwire.cli.plain_values import Command
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.running import execute
 from oddwire.cli.send_modes import Connection, Mode, PlainSend, Request, Stream
-from oddwire.cli.shared_options import ConnectTimeout, DataDir, Extensions, Json, Network, Proxy, Timeout, Verbose
+from oddwire.cli.shared_options import (
+    ConnectTimeout,
+    DataDir,
+    Extensions,
+    Fields,
+    Json,
+    Network,
+    Proxy,
+    Timeout,
+    Verbose,
+)
 from oddwire.cli.standard_streams import command_stdout
 from oddwire.cli.vocabulary import Vocabulary, find_message, load_vocabularies, split_name
 from oddwire.errors import EncodeError, NotSupported, OddwireError
@@ -86,7 +96,7 @@ def _command(
             metavar="EXT.MESSAGE", help="Extension, dot, message: chat.Say; or a JSON-RPC method: lsps.lsps1.get_info."
         ),
     ],
-    fields: Annotated[list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help="The message's fields.")] = None,
+    fields: Fields = None,
     request: Annotated[bool, typer.Option("--request", help="Ask for a reply: exit with 1 if none comes.")] = False,
     reliable: Annotated[
         bool, typer.Option("--reliable", help="Deliver it: it takes effect once, whatever ends meanwhile.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -149,6 +150,14 @@ class Settings:
             if named or any(isinstance(value, str) and value and value in text for value in values):
                 notes.append(f"{row.option} is from {row.source}")
         return f"{text} ({'; '.join(notes)})" if notes else text
+
+    @contextlib.contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Context manager: explain what a `CommandFailure` says."""
+        try:
+            yield
+        except CommandFailure as failure:
+            raise CommandFailure(self.explain(str(failure)), failure.code) from failure
 
     def _read_own(self, context: typer.Context) -> Iterator[InForce]:
         for parameter in context.command.params:

@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""The options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = [
     "ConnectTimeout",
     "DataDir",
     "Extensions",
+    "Fields",
     "Json",
     "Listen",
     "Lnd",
@@ -29,6 +30,7 @@ __all__ = [
     "Proxy",
     "Reload",
     "ReloadDir",
+    "RpcFile",
     "ShowConfig",
     "Timeout",
     "TlsCert",
@@ -95,6 +97,8 @@ Extensions = Annotated[
         help="Know this extension's messages, too: an EXT as with run; may be repeated.",
     ),
 ]
+Fields = Annotated[list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help="The message's fields.")]
+RpcFile = Annotated[str | None, typer.Option("--rpc-file", metavar="FILE", help="The socket, if it is another one.")]
 Proxy = Annotated[
     str | None,
     typer.Option("--proxy", metavar="HOST:PORT", help="Dial through this SOCKS5 proxy, Tor say: HOST[:PORT] or a URL."),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from oddwire.cli.events import Event, Printer, short_id
-from oddwire.cli.exit import FAILED, USAGE, CommandFailure
+from oddwire.cli.exit import FAILED, USAGE, CommandFailure, exiting
 from oddwire.cli.plain_values import Command, Group
 from oddwire.cli.reporter import log_to
 from oddwire.cli.running import spell_error
@@ -116,19 +116,13 @@ def _printing(as_json: bool) -> Iterator[Printer]:
     """Context manager: a printer; foreseeable errors are printed, and end the command with their exit codes."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
     log_to(printer, logging.WARNING)
-    try:
-        yield printer
-    except CommandFailure as failure:
-        printer.failure(str(failure))
-        raise typer.Exit(failure.code) from None
-    except StoreError as error:
-        printer.failure(f"{error}{_whose(error)}")
-        raise typer.Exit(USAGE if error.reason in _MISTAKES else FAILED) from None
-    except OSError as error:
-        printer.failure(spell_error(error))
-        raise typer.Exit(FAILED) from None
-    finally:
-        printer.close()
+    with exiting(printer):
+        try:
+            yield printer
+        except StoreError as error:
+            raise CommandFailure(f"{error}{_whose(error)}", USAGE if error.reason in _MISTAKES else FAILED) from None
+        except OSError as error:
+            raise CommandFailure(spell_error(error)) from None
 
 
 def _whose(error: StoreError) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import tempfile
-import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,19 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from oddwire.app import Application, Extension, PluginManager
-from oddwire.cli.applications import call_when_broken, loading
+from oddwire.cli.applications import call_when_broken, load, loading
 from oddwire.cli.broker_options import Broker, BrokerCa, BrokerCredentials, BrokerNkey, broker_address, connect_broker
 from oddwire.cli.events import Printer, json_line
 from oddwire.cli.exit import USAGE, CommandFailure, no_extension
-from oddwire.cli.extension_options import own_options, read_extras
+from oddwire.cli.extension_options import own_options
 from oddwire.cli.locked_folder import locked_folder
-from oddwire.cli.reporter import log_to
-from oddwire.cli.run_arguments import RunCommand, caught_warnings, with_extensions
+from oddwire.cli.reporter import service_printer
+from oddwire.cli.run_arguments import RunCommand, caught_warnings, extensions_argument, with_extensions
+from oddwire.cli.run_options import Program
 from oddwire.cli.running import execute
 from oddwire.cli.settings import Settings, show_settings
 from oddwire.cli.shared_options import Config, Json, LogFormat, LogLines, ShowConfig, Uvloop, Verbose
 from oddwire.cli.shutdown import on_stop, watch_over
-from oddwire.cli.standard_streams import command_stdout
 from oddwire.proto.keys import NodeId
 
 if TYPE_CHECKING:
@@ -51,9 +49,7 @@ _LIMIT: Final = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Options:
-    arguments: Sequence[str]
-    own: Collection[str]
-    warnings: Sequence[warnings.WarningMessage]
+    program: Program
     broker: BrokerAddress
     nodes: frozenset[NodeId] | None
     cache: Path | None
@@ -68,12 +64,7 @@ def _command(
     context: typer.Context,
     extensions: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="EXT... [--OPTION VALUE]...",
-            envvar="ODDWIRE_EXTENSIONS",
-            show_envvar=False,
-            help="Extensions and their options, as with run; all workers of a broker should have the same.",
-        ),
+        extensions_argument("Extensions and their options, as with run; all workers of a broker should have the same."),
     ] = None,
     broker: Broker = None,
     broker_credentials: BrokerCredentials = None,
@@ -103,16 +94,17 @@ def _command(
 
     It takes its share of them, and ends with Ctrl-C, or SIGTERM: then the other workers go on.
     """
-    printer = Printer(json, stdout=command_stdout(json))
-    log_to(printer, logging.DEBUG if verbose else logging.INFO, as_json=log_format is LogLines.json)
+    printer = service_printer(json, verbose=verbose, log_format=log_format)
     settings = Settings(context, os.environ)
 
     async def serve() -> int:
-        try:
+        with settings.explaining():
             options = _Options(
-                arguments=with_extensions(extensions or [], settings),
-                own=own_options(context.command.params),
-                warnings=caught_warnings(context),
+                program=Program(
+                    arguments=with_extensions(extensions or [], settings),
+                    own=own_options(context.command.params),
+                    warnings=caught_warnings(context),
+                ),
                 broker=broker_address("worker", broker, broker_credentials, broker_nkey, broker_ca),
                 nodes=_node_ids(nodes),
                 cache=cache,
@@ -122,16 +114,15 @@ def _command(
                 show_config=show_config,
             )
             return await _serve(options, printer)
-        except CommandFailure as failure:
-            raise CommandFailure(settings.explain(str(failure)), failure.code) from failure
 
     raise typer.Exit(execute(serve, printer, uvloop=uvloop, limit=_LIMIT))
 
 
 async def _serve(options: _Options, printer: Printer) -> int:
-    if not any(not each.startswith("-") for each in options.arguments[:1]):
+    if not any(not each.startswith("-") for each in options.program.arguments[:1]):
         raise CommandFailure(no_extension("worker"), USAGE)
-    plugins, given = _load(options, printer)
+    plugins = PluginManager()
+    given = load(options.program, plugins, options.settings, printer)
     if options.show_config:
         show_settings(options.settings, printer)
         return 0
@@ -230,18 +221,6 @@ def _parts(
         return Application(transport=transport, plugins=plugins, options=given, store=store, program=number)
 
     return Parts(store=store, transport=transport, application=application)
-
-
-def _load(options: _Options, printer: Printer) -> tuple[PluginManager, dict[str, Any]]:
-    """Load the extensions. Return them, and the values of their options from wherever they are."""
-    plugins = PluginManager()
-    with loading(printer):
-        for warning in options.warnings:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-        given = options.settings.fill(read_extras(options.arguments, plugins, options.own), plugins)
-    for text in (*plugins.warnings(), *options.settings.unread()):
-        printer.remark(f"warning: {text}")
-    return plugins, given
 
 
 def _check(plugins: PluginManager, given: Mapping[str, Any], printer: Printer) -> None:
