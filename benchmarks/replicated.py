@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from tests.support.broker import Broker
+from tests.support.partition_logs import create_log_streams
 
-from oddwire.cluster.log.jetstream import create_log_streams
 from oddwire.cluster.log.replicated_store import ReplicatedStore
 from oddwire.proto.keys import NodeId
 from oddwire.session.store.unit import Store

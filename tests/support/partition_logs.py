@@ -9,8 +9,18 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from oddwire.cluster.gateway.streams import DEFAULT_BYTES, stream_settings
 from oddwire.cluster.log.subject import LogPlace, Message, Subject
+from oddwire.proto.keys import NodeId
+from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.errors import BrokerRefused, UnexpectedSequence
+
+
+async def create_log_streams(connection: BrokerConnection, node: NodeId) -> None:
+    """Make the streams of a node's logs and snapshots, if they are not there, as a gateway does."""
+    for settings in stream_settings(node, 1, DEFAULT_BYTES):
+        if settings["retention"] == "limits":
+            await connection.api(f"STREAM.CREATE.{settings['name']}", settings)
 
 
 class MemorySubject:

@@ -10,12 +10,10 @@ from oddwire.proto.keys import NodeId
 from oddwire.records import FrozenRecord
 from oddwire.transports.nats.bucket import Bucket, Value
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.errors import BrokerRefused
 from oddwire.transports.nats.subjects import LEASES, META, in_stream, in_subject, node_key, partition_key
 
 __all__ = ["FailOver", "NodeView", "Overview", "PartitionView", "WorkerView", "read_overview"]
 
-_NO_STREAM: Final = 10059
 _MOST: Final = 1024  # partitions of a node
 
 
@@ -120,14 +118,8 @@ async def _node(
 
 async def _waiting(connection: BrokerConnection, node: NodeId) -> Mapping[int, int]:
     """Return how many messages of the node's stream are not handled yet, by partition."""
-    wanted = {"subjects_filter": in_subject(node, "*")}
-    try:
-        info = await connection.api(f"STREAM.INFO.{in_stream(node)}", wanted)
-    except BrokerRefused as error:
-        if error.code != _NO_STREAM:
-            raise
-        return {}
-    subjects = info["state"].get("subjects") or {}
+    info = await connection.stream_info(in_stream(node), {"subjects_filter": in_subject(node, "*")})
+    subjects = {} if info is None else info["state"].get("subjects") or {}
     return {int(subject.rpartition(".")[2]): count for subject, count in subjects.items()}
 
 

@@ -30,7 +30,6 @@ __all__ = ["DEFAULT_BYTES", "Setup", "set_up", "stream_settings"]
 DEFAULT_BYTES: Final = 1 << 30
 """How much waits for workers at most, in the broker, unless the operator says more or less."""
 
-_NO_STREAM: Final = 10059
 _DUPLICATES: Final = 120.0  # seconds in which the broker knows a message again
 _FIXED: Final = (
     "subjects",
@@ -148,13 +147,11 @@ async def _agree(connection: BrokerConnection, node: NodeId, setup: Setup) -> in
 
 async def _make(connection: BrokerConnection, settings: Mapping[str, Any], setup: Setup) -> None:
     name = settings["name"]
-    try:
-        found = (await connection.api(f"STREAM.INFO.{name}"))["config"]
-    except BrokerRefused as error:
-        if error.code != _NO_STREAM:
-            raise
+    info = await connection.stream_info(name)
+    if info is None:
         await connection.api(f"STREAM.CREATE.{name}", settings)
         return
+    found = info["config"]
     for key in _FIXED:
         has, wanted = found.get(key), settings[key]
         same = _UNLIMITED.get(key, (wanted, False, None) if wanted is False else (wanted,))

@@ -10,44 +10,17 @@ from typing import TYPE_CHECKING, Final
 from oddwire.cluster.log.subject import Message
 from oddwire.proto.keys import NodeId
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.errors import BrokerRefused, BrokerUnavailable
+from oddwire.transports.nats.errors import BrokerUnavailable
 from oddwire.transports.nats.subjects import log_stream, log_subject, snapshot_stream, snapshot_subject
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
-__all__ = ["JetStreamLog", "JetStreamSubject", "create_log_streams"]
+__all__ = ["JetStreamLog", "JetStreamSubject"]
 
-_NO_STREAM: Final = 10059
 _BATCH: Final = 256  # messages asked for at once
 _BATCH_BYTES: Final = 4 << 20
 _TIME_LIMIT: Final = 10.0
-
-
-async def create_log_streams(connection: BrokerConnection, node: NodeId, *, replicas: int = 1) -> None:
-    """Make the two streams of a node's logs and snapshots, if they are not there. Raises as `BrokerConnection.api`."""
-    for name, subjects in (
-        (log_stream(node), log_subject(node, "*")),
-        (snapshot_stream(node), snapshot_subject(node, "*", "*")),
-    ):
-        try:
-            await connection.api(f"STREAM.INFO.{name}")
-        except BrokerRefused as error:
-            if error.code != _NO_STREAM:
-                raise
-            settings = {
-                "name": name,
-                "subjects": [subjects],
-                "retention": "limits",
-                "discard": "new",
-                "storage": "file",
-                "num_replicas": replicas,
-                "allow_direct": True,
-                "deny_delete": True,
-                "max_msgs": -1,
-                "max_bytes": -1,
-            }
-            await connection.api(f"STREAM.CREATE.{name}", settings)
 
 
 class JetStreamSubject:
@@ -124,7 +97,7 @@ class JetStreamSubject:
 
 
 class JetStreamLog:
-    """The log of a node's partition, and its snapshots: a `LogPlace`. `create_log_streams` makes the streams."""
+    """The log of a node's partition, and its snapshots: a `LogPlace`. The gateway makes the streams."""
 
     def __init__(self, connection: BrokerConnection, node: NodeId, partition: int) -> None:
         self._connection = connection

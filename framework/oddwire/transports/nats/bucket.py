@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["Bucket", "Value"]
 
 _GONE: Final = ("DEL", "PURGE", "MaxAge")  # of KV-Operation and Nats-Marker-Reason
-_NO_STREAM: Final = 10059
 _TIME_LIMIT: Final = 5.0
 
 
@@ -52,11 +51,8 @@ class Bucket:
             "num_replicas": replicas,
             "duplicate_window": round(min(self.max_age or 120.0, 120.0) * 1e9),
         }
-        try:
-            info = await self._connection.api(f"STREAM.INFO.{self._stream}")
-        except BrokerRefused as error:
-            if error.code != _NO_STREAM:
-                raise
+        info = await self._connection.stream_info(self._stream)
+        if info is None:
             await self._connection.api(f"STREAM.CREATE.{self._stream}", settings)
             return
         found = info["config"].get("max_age", 0)

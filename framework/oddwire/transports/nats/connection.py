@@ -47,6 +47,8 @@ _PING_INTERVAL: Final = 5  # seconds; a link that is dead is seen after two or t
 _AGAIN: Final = 0.25  # seconds between attempts to connect
 _TIME_LIMIT: Final = 5.0
 _NO_RESPONDERS: Final = "503"
+_NO_MESSAGE: Final = 10037
+_NO_STREAM: Final = 10059
 _WRONG_LAST: Final = 10071
 _FULL: Final = {10023, 10047, 10077}  # resources, storage, and the stream's own limits
 _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
@@ -272,6 +274,18 @@ class BrokerConnection:
         subject = f"$JS.API.{operation}"
         return _json((await self._ask(subject, raw, None, time_limit)).data, operation)
 
+    async def stream_info(self, name: str, wanted: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """Return what JetStream says of a stream: its ``config`` and ``state``, say; None if there is no such stream.
+
+        ``wanted`` asks for more of it. Raises `BrokerRefused`.
+        """
+        try:
+            return await self.api(f"STREAM.INFO.{name}", wanted)
+        except BrokerRefused as error:
+            if error.code != _NO_STREAM:
+                raise
+            return None
+
     async def last_of(self, stream: str, subject: str) -> StoredMessage | None:
         """Return the last message of a subject, by the stream's leader; None if there is none."""
         return await self._message(stream, {"last_by_subj": subject})
@@ -284,7 +298,7 @@ class BrokerConnection:
         try:
             message = (await self.api(f"STREAM.MSG.GET.{stream}", which))["message"]
         except BrokerRefused as error:
-            if error.code == 10037:  # no message found
+            if error.code == _NO_MESSAGE:
                 return None
             raise
         headers = _headers(base64.b64decode(message.get("hdrs", "")))

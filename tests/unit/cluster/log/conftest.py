@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from tests.support.partition_logs import MemoryPlace
+from tests.support.partition_logs import MemoryPlace, create_log_streams
 
-from oddwire.cluster.log.jetstream import JetStreamLog, create_log_streams
+from oddwire.cluster.log.jetstream import JetStreamLog
 from oddwire.cluster.log.subject import LogPlace
 from oddwire.proto.keys import NodeId
 from oddwire.transports.nats.connection import BrokerConnection

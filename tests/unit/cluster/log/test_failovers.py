@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.support.broker import Broker
 from tests.support.failovers import Failovers
-from tests.support.partition_logs import MemoryPlace
+from tests.support.partition_logs import MemoryPlace, create_log_streams
 
-from oddwire.cluster.log.jetstream import JetStreamLog, create_log_streams
+from oddwire.cluster.log.jetstream import JetStreamLog
 from oddwire.cluster.log.subject import LogPlace
 from oddwire.proto.keys import NodeId
 from oddwire.transports.nats.connection import BrokerConnection

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 from tests.support.broker import Broker
-from tests.support.partition_logs import GatedPlace, MemoryPlace
+from tests.support.partition_logs import GatedPlace, MemoryPlace, create_log_streams
 from tests.support.waiting import until
 
 from oddwire import Application, Context, Extension, Message, message, u64
 from oddwire.cluster.log.entries import Kind, follow
-from oddwire.cluster.log.jetstream import create_log_streams
 from oddwire.cluster.log.replicated_store import ReplicatedStore
 from oddwire.cluster.log.subject import LogPlace
 from oddwire.errors import ExtensionError, StoreError
