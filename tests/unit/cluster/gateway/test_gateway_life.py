@@ -18,7 +18,7 @@ from oddwire.cluster.gateway.limits import GatewayLimits
 from oddwire.cluster.lease_times import LeaseTimes
 from oddwire.cluster.log.entries import START, Kind, encode
 from oddwire.cluster.manifests import ExtensionManifest, write_manifests
-from oddwire.errors import DefinitionError, NodeRefused, TransportError
+from oddwire.errors import NodeRefused, TransportError
 from oddwire.proto.keys import NodeId
 from oddwire.testing import RecordingSink
 from oddwire.transports.base import Manifest
@@ -267,40 +267,7 @@ async def test_a_gateway_of_the_same_place_takes_over_at_once(make: Made, connec
     await second.aclose()
 
 
-# Settings -----------------------------------------------------------------------------------------------
-
-
-async def test_the_number_of_partitions_is_fixed(connection: BrokerConnection) -> None:
-    network, key = MemoryNetwork(), new_key()
-    first = Gateway(network.transport(key), connection, partitions=3)
-    await first.start()
-    await first.aclose()
-    with pytest.raises(DefinitionError, match=r"set up with 3 partitions, .* leave out --partitions 5, or say"):
-        await Gateway(network.transport(key), connection, partitions=5).start()
-    third = Gateway(network.transport(key), connection)
-    await third.start()
-    assert third.partitions == 3
-    await third.aclose()
-
-
-async def test_a_stream_that_somebody_changed_is_refused(connection: BrokerConnection) -> None:
-    transport = MemoryTransport(new_key())
-    subjects = [f"ow.in.{transport.node_id}.>"]
-    await connection.api(
-        f"STREAM.CREATE.{in_stream(transport.node_id)}", {"name": in_stream(transport.node_id), "subjects": subjects}
-    )
-    with pytest.raises(DefinitionError, match=r"has subjects \[.*\], and should have \[.*\]: somebody else"):
-        await Gateway(transport, connection).start()
-
-
-async def test_a_limit_that_is_said_again_is_changed(connection: BrokerConnection) -> None:
-    network, key = MemoryNetwork(), new_key()
-    for given, found in ((None, 1 << 30), (5_000_000, 5_000_000), (None, 5_000_000)):
-        gateway = Gateway(network.transport(key), connection, max_waiting=given)
-        await gateway.start()
-        info = await connection.api(f"STREAM.INFO.{in_stream(gateway.node_id)}")
-        await gateway.aclose()
-        assert info["config"]["max_bytes"] == found
+# Manifests ----------------------------------------------------------------------------------------------
 
 
 async def test_what_extensions_announce_is_announced_and_changes_are_told(make: Made, connection, caplog) -> None:

@@ -1,0 +1,45 @@
+"""The streams of a node: made at first, compared then, and changed where the operator says so."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.gateway_rig import new_key
+
+from oddwire.cluster.gateway.gateway import Gateway
+from oddwire.errors import DefinitionError
+from oddwire.transports.memory import MemoryNetwork, MemoryTransport
+from oddwire.transports.nats.connection import BrokerConnection
+from oddwire.transports.nats.subjects import in_stream
+
+
+async def test_the_number_of_partitions_is_fixed(connection: BrokerConnection) -> None:
+    network, key = MemoryNetwork(), new_key()
+    first = Gateway(network.transport(key), connection, partitions=3)
+    await first.start()
+    await first.aclose()
+    with pytest.raises(DefinitionError, match=r"set up with 3 partitions, .* leave out --partitions 5, or say"):
+        await Gateway(network.transport(key), connection, partitions=5).start()
+    third = Gateway(network.transport(key), connection)
+    await third.start()
+    assert third.partitions == 3
+    await third.aclose()
+
+
+async def test_a_stream_that_somebody_changed_is_refused(connection: BrokerConnection) -> None:
+    transport = MemoryTransport(new_key())
+    subjects = [f"ow.in.{transport.node_id}.>"]
+    await connection.api(
+        f"STREAM.CREATE.{in_stream(transport.node_id)}", {"name": in_stream(transport.node_id), "subjects": subjects}
+    )
+    with pytest.raises(DefinitionError, match=r"has subjects \[.*\], and should have \[.*\]: somebody else"):
+        await Gateway(transport, connection).start()
+
+
+async def test_a_limit_that_is_said_again_is_changed(connection: BrokerConnection) -> None:
+    network, key = MemoryNetwork(), new_key()
+    for given, found in ((None, 1 << 30), (5_000_000, 5_000_000), (None, 5_000_000)):
+        gateway = Gateway(network.transport(key), connection, max_waiting=given)
+        await gateway.start()
+        info = await connection.api(f"STREAM.INFO.{in_stream(gateway.node_id)}")
+        await gateway.aclose()
+        assert info["config"]["max_bytes"] == found
