@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from oddwire.records import FrozenRecord
 from oddwire.schema import schema_of
+from oddwire.transports.nats.subjects import manifest_key
 
 if TYPE_CHECKING:
     from oddwire.app.plugins.manager import PluginManager
     from oddwire.transports.nats.bucket import Bucket
 
 __all__ = ["ExtensionManifest", "manifests_of", "read_manifests", "write_manifests"]
-
-_PREFIX = "manifest."
 
 
 class ExtensionManifest(FrozenRecord, kw_only=True):
@@ -81,7 +80,7 @@ def manifests_of(plugins: PluginManager) -> list[ExtensionManifest]:
 async def write_manifests(bucket: Bucket, manifests: Iterable[ExtensionManifest]) -> None:
     """Write manifests where they are not as they were. Raises `BrokerFailure`."""
     for manifest in manifests:
-        key, content = f"{_PREFIX}{manifest.name}", manifest.encode()
+        key, content = manifest_key(manifest.name), manifest.encode()
         before = await bucket.get(key)
         if before is None or before.data != content:
             await bucket.put(key, content)
@@ -90,7 +89,7 @@ async def write_manifests(bucket: Bucket, manifests: Iterable[ExtensionManifest]
 async def read_manifests(bucket: Bucket) -> list[ExtensionManifest]:
     """Return all manifests; those that cannot be read are left out. Raises `BrokerFailure`."""
     found = []
-    for _, value in sorted((await bucket.all(_PREFIX)).items()):
+    for _, value in sorted((await bucket.all(manifest_key(""))).items()):
         try:
             found.append(ExtensionManifest.decode(value.data))
         except ValueError:

@@ -13,7 +13,7 @@ from oddwire.transports.base import Manifest
 from oddwire.transports.nats.bucket import Bucket
 from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.errors import BrokerFailure
-from oddwire.transports.nats.subjects import META
+from oddwire.transports.nats.subjects import META, manifest_key
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -28,7 +28,7 @@ _AGAIN: Final = 0.5  # seconds between attempts
 class ManifestWatch:
     """Says which extensions have more to announce than ``announced``; calls ``changed`` with what all of them have."""
 
-    subject: Final = f"$KV.{META}.manifest.*"
+    subject: Final = f"$KV.{META}.{manifest_key('*')}"
     """Where the broker tells of manifests that are written."""
 
     def __init__(

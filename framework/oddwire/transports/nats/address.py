@@ -53,7 +53,10 @@ class BrokerAddress(FrozenRecord, kw_only=True):
         return ",".join(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" for parts in map(_parts, self.urls))
 
     def tls(self) -> ssl.SSLContext | None:
-        """Return the context that trusts ``ca``; None if the system's certificates, or no TLS, are to be used."""
+        """Return the context that trusts ``ca``; None if the system's certificates, or no TLS, are to be used.
+
+        Raises `ValueError` for a file without certificates.
+        """
         if self.ca is None:
             return None
         try:

@@ -104,5 +104,5 @@ def job_key(extension: str, name: str) -> str:
 
 
 def manifest_key(extension: str) -> str:
-    """Return the key of an extension's manifest, in `META`."""
+    """Return the key of an extension's manifest, in `META`; ``*`` is all of them, and an empty name their prefix."""
     return f"manifest.{extension}"

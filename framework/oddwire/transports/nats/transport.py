@@ -76,7 +76,7 @@ class NatsTransport(HostTransport):
         """Tell the gateway who owns the partition, and begin to read its stream.
 
         Raises `TransportError` if the gateway or the broker does not answer or refuses, and if there is a later owner:
-        then ``stale`` is True.
+        then ``stale`` is True. Failed or cancelled, the transport is closed.
         """
         if self._opened or self._closing is not None:
             raise TransportError("this transport was opened before, or closed; make a new one")
@@ -243,7 +243,7 @@ class NatsTransport(HostTransport):
     async def aclose(self) -> None:
         """Give the partition up: send what was accepted, acknowledge what was handled, leave the rest to the next.
 
-        Connections are the node's and stay. Idempotent.
+        Connections are the node's and stay. Idempotent. If cancelled, it goes on.
         """
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close())
