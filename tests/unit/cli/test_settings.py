@@ -121,6 +121,9 @@ def test_an_error_names_where_its_value_is_from(settings, plugins: PluginManager
     assert found.explain("cannot reach c@1") == "cannot reach c@1"
     text = "option 'shop-name' of 'shop' cannot be 'file': too short"
     assert found.explain(text) == f"{text} (shop-name is from {tmp_path / 'it.toml'}, [shop])"
+    with pytest.raises(CommandFailure) as caught, found.explaining():
+        raise CommandFailure(text, 2)
+    assert (str(caught.value), caught.value.code) == (found.explain(text), 2)
 
 
 def test_a_variable_that_is_nearly_one_is_told(settings, plugins: PluginManager) -> None:
