@@ -89,7 +89,7 @@ programs: $(READY)    ## start several plugins of two nodes in every order, all 
 
 coverage: $(READY)    ## the tests in this process's reach, with line and branch coverage; fails under the floors in tests/coverage_floors.toml
 	rm -f .coverage .coverage.*
-	PYTHONASYNCIODEBUG= $(BIN)/coverage run -m pytest -q -n auto --dist worksteal -p tests.coverage_gate tests/unit tests/properties
+	PYTHONASYNCIODEBUG= $(BIN)/coverage run -m pytest -q -n auto --dist worksteal -m "not long" -p tests.coverage_gate tests/unit tests/properties
 	$(BIN)/coverage combine --quiet
 	$(BIN)/python -m tests.coverage_gate
 

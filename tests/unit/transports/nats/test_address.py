@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from oddwire.transports.nats.address import BrokerAddress
@@ -31,3 +33,26 @@ def test_several_brokers_of_one_cluster() -> None:
     address = BrokerAddress(url="nats://me:secret@a:1, tls://b")
     assert address.urls == ["nats://me:secret@a:1", "tls://b"]
     assert address.shown == "nats://a:1,tls://b"
+
+
+def test_files_to_be_let_in_by_can_be_read_and_are_one(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.write_text("SU...")
+    for name, said in (("credentials", "credentials"), ("nkey", "NKEY"), ("ca", "CA")):
+        BrokerAddress(url="nats://a:1", **{name: there})
+        with pytest.raises(ValueError, match=f"the broker's {said} file cannot be read: '.*missing'"):
+            BrokerAddress(url="nats://a:1", **{name: tmp_path / "missing"})
+    with pytest.raises(ValueError, match="a credentials file or an NKEY, not both"):
+        BrokerAddress(url="nats://a:1", credentials=there, nkey=there)
+
+
+def test_a_password_is_not_shown() -> None:
+    assert repr(BrokerAddress(url="tls://me:secret@a:1")) == "BrokerAddress('tls://a:1')"
+
+
+def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
+    assert BrokerAddress(url="tls://a:1").tls() is None
+    none = tmp_path / "none.pem"
+    none.write_text("nothing")
+    with pytest.raises(ValueError, match=r"the broker's CA file '.*none.pem' has no certificates: "):
+        BrokerAddress(url="tls://a:1", ca=none).tls()
