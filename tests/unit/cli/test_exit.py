@@ -41,7 +41,7 @@ def test_a_failure_is_printed_and_exits_with_its_code(capsys: pytest.CaptureFixt
     with pytest.raises(typer.Exit) as caught, exiting(printer):
         raise CommandFailure("no such file", USAGE)
     assert caught.value.exit_code == USAGE
-    assert capsys.readouterr().err == "error: no such file\n"
+    assert capsys.readouterr().err == "oddwire: no such file\n"
     assert printer.closed == 1
 
 

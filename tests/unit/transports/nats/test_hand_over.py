@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,8 +16,9 @@ from tests.support.waiting import until
 from oddwire import Receipt
 from oddwire.app import Application, Context, Extension, Peer
 from oddwire.cluster.gateway.gateway import Gateway
-from oddwire.errors import ConnectionClosed
+from oddwire.errors import ConnectionClosed, RemoteFailure
 from oddwire.proto.keys import NodeId, PrivateKey
+from oddwire.session.wire.frame_types import Code
 from oddwire.transports.memory import MemoryNetwork
 from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.transport import NatsTransport
@@ -135,8 +135,14 @@ async def test_a_lost_owner_loses_nothing_and_the_order_of_first_handlings_stays
 async def ask(us: Peer, number: int) -> int:
     """Ask the owner, who may be a new one just now."""
     while True:
-        with contextlib.suppress(ConnectionClosed):
+        try:
             return (await us.request(Ask(number=number), Answer, timeout=20)).number
+        except ConnectionClosed:
+            pass
+        except RemoteFailure as error:
+            # On a busy machine there may be no owner for longer than the second that a peer waits for the next
+            if error.code != Code.UNKNOWN_MESSAGE:
+                raise
 
 
 async def test_reliable_messages_are_handled_once_and_requests_answered_whoever_owns_it(
