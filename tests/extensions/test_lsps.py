@@ -359,12 +359,50 @@ async def test_a_bound_that_is_none_is_refused(shop: Shop) -> None:
         await app.start()
 
 
-async def test_many_at_once_do_not_exceed_it(pair: Pair, shop: Shop) -> None:
+async def test_many_at_once_do_not_exceed_it(pair: Pair, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer = shop.offer
+
+    async def slow(*arguments: Any) -> lsps1.Payment:
+        found = await offer(*arguments)
+        await asyncio.sleep(0)
+        return found
+
+    monkeypatch.setattr(shop, "offer", slow)
     async with pair((server(shop),), (client,)) as (left, right):
         ordering = [right.call("lsps1-create-order", str(left.node_id), 100_000) for _ in range(30)]
         found = await asyncio.gather(*ordering, return_exceptions=True)
         assert sum(isinstance(one, RpcError) for one in found) == 30 - 10
         assert len(await left.call("lsps-orders")) == 10
+        assert shop.offered == 10  # what would not be kept has cost the backend nothing
+
+
+async def test_what_a_backend_does_not_sell_takes_no_place(pair: Pair, shop: Shop) -> None:
+    async with pair((server(shop),), (client,), {"lsps-open-of-one": "2"}) as (left, right):
+        ordering = ("lsps1-create-order", str(left.node_id), 100_000)
+        for _ in range(3):
+            assert (await refusal(right.call(*ordering, None, None, "stale")))[0] == lsps1.BAD_TOKEN
+        found = await asyncio.gather(*(right.call(*ordering) for _ in range(4)), return_exceptions=True)
+        assert sum(isinstance(one, RpcError) for one in found) == 2
+
+
+async def test_many_purchases_at_once_cost_the_backend_no_more_than_are_kept(
+    pair: Pair, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[lsps2.Buy] = []
+    sell = shop.buy
+
+    async def slow(context: Context, wish: lsps2.Buy, fee: int | None) -> lsps2.Bought:
+        asked.append(wish)
+        await asyncio.sleep(0)
+        return await sell(context, wish, fee)
+
+    monkeypatch.setattr(shop, "buy", slow)
+    async with pair((server(shop),), (client,)) as (left, right):
+        entry, _ = await offers(right, left)
+        buying = [right.call("lsps2-buy", str(left.node_id), entry) for _ in range(30)]
+        found = await asyncio.gather(*buying, return_exceptions=True)
+        assert sum(isinstance(one, RpcError) for one in found) == 30 - 10
+        assert len(asked) == 10
 
 
 async def test_what_a_client_has_begun_counts_though_it_leaves(

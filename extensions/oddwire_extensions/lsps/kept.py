@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeVar, cast
@@ -18,8 +20,9 @@ from oddwire_extensions.lsps.times import write_time
 __all__ = [
     "KeptOrder",
     "OpenAlreadyError",
+    "Place",
+    "Places",
     "Sale",
-    "check_room",
     "keep",
     "kept_orders",
     "now",
@@ -107,20 +110,59 @@ def now() -> float:
     return time.time()
 
 
-async def check_room(context: Context, table: Table) -> None:
-    """Raise `RpcError` if this client, or all of them, have too much open that is not paid."""
-    client = str(context.peer)
-    [[open_here]] = await context.store.execute(
-        f"SELECT count(*) FROM lsps_{table} WHERE client = ? AND paid = 0",  # noqa: S608 - one of ours
-        (client,),
-    )
-    if open_here >= context.options["lsps-open-of-one"]:
-        raise rejected(f"{open_here} of yours are open")
-    [[open_of_all]] = await context.store.execute(f"SELECT count(*) FROM lsps_{table} WHERE paid = 0")  # noqa: S608
-    known = await context.store.execute("SELECT 1 FROM lsps_orders WHERE client = ? AND paid = 1 LIMIT 1", (client,))
-    most = context.options["lsps-open"]
-    if open_of_all >= (most if known else most // 2):  # node ids cost nothing
-        raise rejected("too many are open; try again later")
+class Place:
+    """Room for one order or sale, from before it costs the backend anything until it is kept or has failed."""
+
+    def __init__(self, taken: Counter[tuple[Table, str]], table: Table, client: str) -> None:
+        self.table: Table = table
+        self._taken = taken
+        self._key: tuple[Table, str] | None = (table, client)
+        taken[self._key] += 1
+
+    def leave(self) -> None:
+        """Count no longer; once is enough."""
+        if self._key is not None:
+            self._taken[self._key] -= 1
+            if not self._taken[self._key]:
+                del self._taken[self._key]
+            self._key = None
+
+
+class Places:
+    """The places of an application: what is open and not paid, and what backends are asked for at this moment."""
+
+    def __init__(self) -> None:
+        self._taken: Counter[tuple[Table, str]] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def take(self, context: Context, table: Table) -> AsyncIterator[Place]:
+        """Context manager: have a place.
+
+        Raises `RpcError` if this client, or all of them, have too much open that is not paid.
+        """
+        client, place = str(context.peer), None
+        try:
+            async with context.store.transaction():  # as `keep`, where it is left: none is counted twice, or not at all
+                await self._check(context, table, client)
+                place = Place(self._taken, table, client)
+            yield place
+        finally:
+            if place is not None:
+                place.leave()
+
+    async def _check(self, context: Context, table: Table, client: str) -> None:
+        [[here, of_all]] = await context.store.execute(
+            f"SELECT coalesce(sum(client = ?), 0), count(*) FROM lsps_{table} WHERE paid = 0",  # noqa: S608 - one of ours
+            (client,),
+        )
+        here += self._taken[table, client]
+        if here >= context.options["lsps-open-of-one"]:
+            raise rejected(f"{here} of yours are open")
+        of_all += sum(number for (where, _), number in self._taken.items() if where == table)
+        paid = await context.store.execute("SELECT 1 FROM lsps_orders WHERE client = ? AND paid = 1 LIMIT 1", (client,))
+        most = context.options["lsps-open"]
+        if of_all >= (most if paid else most // 2):  # node ids cost nothing
+            raise rejected("too many are open; try again later")
 
 
 async def to_end(context: Context, work: Coroutine[Any, Any, T]) -> T:
@@ -138,10 +180,10 @@ async def to_end(context: Context, work: Coroutine[Any, Any, T]) -> T:
     return cast("T", result)
 
 
-async def keep(context: Context, table: Table, identity: str, ends: float, data: dict[str, Any]) -> None:
-    """Keep what was sold, if there is still room for it. Raises `RpcError`, and `OpenAlreadyError`."""
+async def keep(context: Context, place: Place, identity: str, ends: float, data: dict[str, Any]) -> None:
+    """Keep what was sold, in the place that it has. Raises `OpenAlreadyError`."""
+    table = place.table
     async with context.store.transaction():
-        await check_room(context, table)
         query = f"SELECT client, ends FROM lsps_{table} WHERE id = ?"  # noqa: S608 - one of ours
         for client, until in await context.store.execute(query, (identity,)):
             if until > now():
@@ -150,6 +192,7 @@ async def keep(context: Context, table: Table, identity: str, ends: float, data:
             await context.store.execute(f"DELETE FROM lsps_{table} WHERE id = ?", (identity,))  # noqa: S608
         row = (identity, str(context.peer), ends, json.dumps(data))
         await context.store.execute(f"INSERT INTO lsps_{table} VALUES (?, ?, 0, ?, ?)", row)  # noqa: S608
+        place.leave()
 
 
 async def shown(context: AppContext, table: Table) -> list[dict[str, Any]]:

@@ -61,6 +61,10 @@ def server(*backends: Lsps1 | Lsps2) -> Extension:
             """Keep so many of each for one client."""
             return _at_least_two(value)
 
+        @extension.provide
+        def places() -> kept.Places:
+            return kept.Places()
+
         @extension.on_startup
         async def prepare(context: AppContext) -> None:
             await kept.prepare(context)
@@ -85,16 +89,19 @@ def _serve_orders(extension: Extension, rpc: PeerRpc, backend: Lsps1) -> None:
         return info.info(await info.of(context))
 
     @rpc.method(lsps1.CREATE_ORDER)
-    async def create_order(context: Context, wish: lsps1.CreateOrder) -> lsps1.Order:
-        return await kept.to_end(context, create(context, wish))
+    async def create_order(context: Context, wish: lsps1.CreateOrder, places: kept.Places) -> lsps1.Order:
+        return await kept.to_end(context, create(context, wish, places))
 
-    async def create(context: Context, wish: lsps1.CreateOrder) -> lsps1.Order:
+    async def create(context: Context, wish: lsps1.CreateOrder, places: kept.Places) -> lsps1.Order:
         _check_lengths(wish)
         check_order(info.info(await info.of(context)), wish)
+        async with places.take(context, "orders") as place:  # before it costs the backend anything
+            return await begin(context, wish, place)
+
+    async def begin(context: Context, wish: lsps1.CreateOrder, place: kept.Place) -> lsps1.Order:
         from uuid import uuid4  # imported late: the host node has the manifest sooner
 
         order_id = str(uuid4())
-        await kept.check_room(context, "orders")  # before it costs the backend anything
         payment = await offer.of(context, order_id, wish)
         ends = offer.payment(payment, wish, kept.now())
         order = lsps1.Order(
@@ -111,7 +118,7 @@ def _serve_orders(extension: Extension, rpc: PeerRpc, backend: Lsps1) -> None:
             payment=payment,
             channel=None,
         )
-        await kept.keep(context, "orders", order_id, ends, lsps1.GET_ORDER.dump_result(order))
+        await kept.keep(context, place, order_id, ends, lsps1.GET_ORDER.dump_result(order))
         return order
 
     @rpc.method(lsps1.GET_ORDER)
@@ -187,10 +194,10 @@ def _serve_sales(extension: Extension, rpc: PeerRpc, backend: Lsps2) -> None:
         )
 
     @rpc.method(RAW_BUY)
-    async def buy(context: Context, raw: RawBuy) -> lsps2.Bought:
-        return await kept.to_end(context, sell(context, raw))
+    async def buy(context: Context, raw: RawBuy, places: kept.Places) -> lsps2.Bought:
+        return await kept.to_end(context, sell(context, raw, places))
 
-    async def sell(context: Context, raw: RawBuy) -> lsps2.Bought:
+    async def sell(context: Context, raw: RawBuy, places: kept.Places) -> lsps2.Bought:
         params = _terms_of(raw)
         wish = lsps2.Buy(opening_fee_params=params, payment_size_msat=raw.payment_size_msat)
         secret = await context.store.get("secret", as_=bytes)
@@ -200,14 +207,14 @@ def _serve_sales(extension: Extension, rpc: PeerRpc, backend: Lsps2) -> None:
             text = "they have expired" if promised else "they were not promised to this client"
             raise RpcError(lsps2.INVALID_OPENING_FEE_PARAMS, f"Invalid opening fee params: {text}", {})
         fee = None if wish.payment_size_msat is None else _fee_of(params, wish.payment_size_msat)
-        await kept.check_room(context, "sales")
-        bought = buys.bought(await buys.of(context, wish, fee))
         sold = {**lsps2.BUY.dump_params(wish), "opening_fee_msat": None if fee is None else str(fee)}
         ends = read_time(params.valid_until).timestamp()
-        try:
-            await kept.keep(context, "sales", str(bought.jit_channel_scid), ends, sold)
-        except kept.OpenAlreadyError as error:
-            raise buys.wrong(f"should return an SCID of which no other sale is open: {error}") from None
+        async with places.take(context, "sales") as place:
+            bought = buys.bought(await buys.of(context, wish, fee))
+            try:
+                await kept.keep(context, place, str(bought.jit_channel_scid), ends, sold)
+            except kept.OpenAlreadyError as error:
+                raise buys.wrong(f"should return an SCID of which no other sale is open: {error}") from None
         return bought
 
     @extension.every(SWEEP)
