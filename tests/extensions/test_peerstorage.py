@@ -449,6 +449,33 @@ async def test_a_blob_that_cannot_be_written_is_tried_again(
         await stored(app, peer, b"2")
 
 
+async def test_no_crowd_takes_the_place_where_a_kept_blob_waits(run_app, raw_peer, clock, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(others, "MAX_WAITING", 2)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(clock)
+        app = await stack.enter_async_context(run_app("peerstorage"))
+        *crowd, honest, late = [await stack.enter_async_context(raw_peer(app)) for _ in range(5)]
+        for peer in (*crowd, honest):
+            await peer.send(PeerStorage(blob=b"1"))
+            await stored(app, peer, b"1")
+            await peer.send(PeerStorage(blob=b"2"))
+            await peer.send(PeerStorageRetrieval(blob=b"handled after it"))
+            await until(partial(returned, app, peer))
+        assert all(row["newer_waits"] for row in await app.call("peerstorage-list"))
+        write = others._write
+
+        async def full(*_):
+            raise StoreError("the disk is full", path="store", reason="full")
+
+        monkeypatch.setattr(others, "_write", full)  # one of whom nothing is kept has no place of its own
+        await late.send(PeerStorage(blob=b"1"))
+        await until(lambda: logged(caplog, f"{late.node_id}: not kept: 2 blobs"))
+        monkeypatch.setattr(others, "_write", write)
+        await clock.advance(MINUTE)
+        for peer in (*crowd, honest):
+            await stored(app, peer, b"2")
+
+
 async def test_who_is_forgotten_within_the_minute_may_come_again_at_once(run_app, raw_peer, clock) -> None:
     async with clock, run_app("peerstorage") as app, raw_peer(app) as peer:
         for blobs in ([b"1"], [b"2", b"3"]):

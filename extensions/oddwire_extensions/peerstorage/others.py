@@ -17,7 +17,7 @@ __all__ = ["MAX_WAITING", "MINUTE", "Waiting", "router"]
 MINUTE: Final = 60.0
 """Seconds between two writes of one peer's blob."""
 MAX_WAITING: Final = 256
-"""Blobs of strangers that wait in memory to be written, 16 MiB."""
+"""Blobs that wait in memory to be written, 16 MiB, beyond which a stranger's waits only if one of its own is kept."""
 
 _KNOW: Final = (
     "UPDATE peerstorage_blobs SET stranger = 0 WHERE peer = ?",
@@ -110,7 +110,8 @@ async def keep(context: Context, request: PeerStorage, waiting: Waiting) -> None
                 return
             except StoreError as error:
                 _postpone(context, peer, error, waiting)
-        if stranger and len(waiting.blobs) >= MAX_WAITING:
+        # Strangers of whom one is kept are as many as an option says, and no crowd takes their places
+        if stranger and len(waiting.blobs) >= MAX_WAITING and not await _is_kept(context, peer):
             context.logger.warning("%s: not kept: %d blobs wait to be written", context.peer, MAX_WAITING)
             return
     waiting.blobs[peer] = request.blob
@@ -130,7 +131,7 @@ async def _write(context: AppContext, peer: str, blob: bytes, stranger: bool, wa
     """Write a blob if the options leave room for it; return whether they do. Raises `StoreError`."""
     now = time.time()
     async with context.store.transaction():
-        if not await context.store.execute("SELECT 1 FROM peerstorage_blobs WHERE peer = ?", (peer,)):
+        if not await _is_kept(context, peer):
             for option, most in await _full(context, stranger):
                 context.logger.warning("%s: not kept: %s allows %d", peer, option, most)
                 return False
@@ -142,6 +143,10 @@ async def _write(context: AppContext, peer: str, blob: bytes, stranger: bool, wa
         )
     waiting.written[peer] = asyncio.get_running_loop().time()
     return True
+
+
+async def _is_kept(context: AppContext, peer: str) -> bool:
+    return bool(await context.store.execute("SELECT 1 FROM peerstorage_blobs WHERE peer = ?", (peer,)))
 
 
 async def _full(context: AppContext, stranger: bool) -> list[tuple[str, int]]:
