@@ -177,7 +177,7 @@ async def test_which_file_was_not_delivered_is_logged(pair, tmp_path, caplog) ->
 async def test_a_file_without_end_is_not_fetched(pair, shelf, tmp_path) -> None:
     async with pair(("courier",), ("courier",), {"courier-folder": str(shelf)}) as (listener, dialer):
         target = tmp_path / "target"
-        with pytest.raises(ValueError, match="sent more than 1000 bytes: a higher limit may be given"):
+        with pytest.raises(ValueError, match="'map.bin' has 1048576 bytes, more than 1000: a higher limit may be"):
             await dialer.call("courier-fetch", str(listener.node_id), "map.bin", str(target), 1000)
         assert not target.exists()
         await dialer.call("courier-fetch", str(listener.node_id), "map.bin", str(target), 1 << 20)
@@ -194,6 +194,42 @@ async def test_empty_chunks_without_end_are_not_waited_for(pair, tmp_path) -> No
     async with pair((hostile,), ("courier",)) as (listener, dialer):
         with pytest.raises(ValueError, match="sent an empty chunk"):
             await dialer.call("courier-fetch", str(listener.node_id), "x", str(tmp_path / "target"))
+
+
+@pytest.mark.parametrize(
+    ("listed", "sent", "error"),
+    [
+        (3000, 2000, "sent 2000 of 3000 bytes, as it lists 'x', which may have changed: try again"),
+        (3000, 4000, "sent more than 3000 bytes, as it lists 'x'"),
+        (0, 1000, "sent more than 0 bytes, as it lists 'x'"),
+        (None, 11_000, "sent more than 10000 bytes: a higher limit may be given"),
+        (2**64 - 1, 1000, "'x' has 18446744073709551615 bytes, more than 10000: a higher limit may be given"),
+        (3000, 3000, None),
+        (None, 3000, None),
+    ],
+)
+async def test_what_comes_is_as_long_as_was_listed(pair, tmp_path, listed, sent, error) -> None:
+    other = Extension("courier", version="1.0")
+
+    @other.on(courier.Contents)
+    async def contents(context: Context, request: courier.Contents) -> courier.Listing:
+        files = [courier.File(name="y", size=1)] + [courier.File(name="x", size=listed)] * (listed is not None)
+        return courier.Listing(files=tuple(files))
+
+    @other.on(courier.Fetch)
+    async def fetch(context: Context, request: courier.Fetch) -> AsyncIterator[courier.Chunk]:
+        for _ in range(sent // 1000):
+            yield courier.Chunk(data=bytes(1000))
+
+    target = tmp_path / "target"
+    async with pair((other,), ("courier",)) as (listener, dialer):
+        fetching = dialer.call("courier-fetch", str(listener.node_id), "x", str(target), 10_000)
+        if error is None:
+            assert (await fetching)["size"] == target.stat().st_size == sent
+            return
+        with pytest.raises(ValueError, match=error):
+            await fetching
+        assert list(tmp_path.iterdir()) == []
 
 
 async def test_files_are_listed_and_fetched(pair, shelf, tmp_path) -> None:

@@ -36,7 +36,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from oddwire import AppContext, Context, Extension, Limits, NodeId, OddwireError, Refuse
+from oddwire import AppContext, Context, Extension, Limits, NodeId, OddwireError, Peer, Refuse, RemoteFailure
 from oddwire_extensions.courier.files import Source, is_file, is_name, new_file, open_file
 from oddwire_extensions.courier.messages import CHUNK, MAX_PARCEL, Chunk, Contents, Fetch, File, Listing, Parcel
 from oddwire_extensions.courier.shelves import Shelf
@@ -230,19 +230,35 @@ async def fetch_file(
     context: AppContext, node_id: NodeId, name: str, path: Path, most: int = MAX_FETCHED
 ) -> dict[str, object]:
     """Fetch a file of a peer's into a new one, of so many bytes at most: the peer could go on for ever."""
-    size = 0
+    peer, size = context.app.peer(node_id), 0
     async with new_file(path) as file:
-        stream = context.app.peer(node_id).stream(Fetch(name=name), Chunk, timeout=30)
+        listed = await _listed_size(peer, name)
+        if listed is not None and listed > most:
+            raise ValueError(f"{name!r} has {listed} bytes, more than {most}: a higher limit may be given")
+        stream = peer.stream(Fetch(name=name), Chunk, timeout=30)
         async with contextlib.aclosing(stream):  # whatever ends us tells the peer to stop
             async for chunk in stream:
                 size += len(chunk.data)
-                if size > most or not chunk.data:
-                    what = (
-                        "an empty chunk" if not chunk.data else f"more than {most} bytes: a higher limit may be given"
-                    )
-                    raise ValueError(f"{node_id} sent {what}")
+                if not chunk.data:
+                    raise ValueError(f"{node_id} sent an empty chunk")
+                if size > most:
+                    raise ValueError(f"{node_id} sent more than {most} bytes: a higher limit may be given")
+                if listed is not None and size > listed:
+                    break
                 await asyncio.to_thread(file.write, chunk.data)
+        if listed is not None and size != listed:
+            sent = f"more than {listed}" if size > listed else f"{size} of {listed}"
+            raise ValueError(f"{node_id} sent {sent} bytes, as it lists {name!r}, which may have changed: try again")
     return {"path": str(path), "size": size}
+
+
+async def _listed_size(peer: Peer, name: str) -> int | None:
+    """Return how many bytes a peer says that a file has; None if it does not say: lists have an end."""
+    try:
+        listing = await peer.request(Contents(), Listing, timeout=30)
+    except RemoteFailure:  # the fetch tells why, or goes without
+        return None
+    return next((file.size for file in listing.files if file.name == name), None)
 
 
 def _unknown(number: int) -> ValueError:
