@@ -706,6 +706,21 @@ async def test_files_are_read_for_so_many_at_once_and_one_for_each_peer(source, 
         await waiting.aclose()
 
 
+async def test_who_was_offered_nothing_waits_for_no_place(pair, source, monkeypatch) -> None:
+    thief = lying(lambda request: chunks())
+    async with pair(("filedrop",), (thief,), {"filedrop-transfers": "1"}) as (sender, receiver):
+        await sender.call("filedrop-send", str(receiver.node_id), str(source))
+        [(key,)] = await sender.store("filedrop").execute("SELECT key FROM filedrop_files")
+        peer = receiver.peers[0]
+        held = peer.stream(filedrop.Fetch(key=key, offset=0), filedrop.Chunk, credit=1)
+        await anext(held)
+        for wrong in (filedrop.Fetch(key=KEY, offset=0), filedrop.Fetch(key=key, offset=2**64 - 1)):
+            with pytest.raises(RemoteFailure) as caught:  # at once: a crowd of such would keep others out of the line
+                await drain(peer.stream(wrong, filedrop.Chunk))
+            assert caught.value.code == messages.FINAL
+        await held.aclose()
+
+
 async def drain(stream: AsyncIterator[filedrop.Chunk]) -> None:
     async for _ in stream:
         pass

@@ -10,7 +10,7 @@ from typing import Final
 
 from oddwire import AppContext, NodeId, OddwireError, Refuse, StoreError
 from oddwire.app import Turns
-from oddwire_extensions.filedrop.book import Book
+from oddwire_extensions.filedrop.book import Book, Drop
 from oddwire_extensions.filedrop.files import Source
 from oddwire_extensions.filedrop.messages import BUSY, CHUNK, FINAL, Chunk, Fetch
 from oddwire_extensions.filedrop.threads import in_thread
@@ -41,6 +41,7 @@ class Reader:
     async def read(self, peer: NodeId, request: Fetch) -> AsyncGenerator[Chunk, None]:
         """Yield the bytes of a file that we have offered to a peer, from an offset on. Raises `Refuse`."""
         try:
+            await self._offered(peer, request)  # to whom nothing is offered takes no place, and waits for none
             async with self._turns.take(peer) as turn, contextlib.aclosing(self._read(peer, request)) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -51,11 +52,7 @@ class Reader:
             raise Refuse("the file cannot be read now", code=BUSY) from error
 
     async def _read(self, peer: NodeId, request: Fetch) -> AsyncGenerator[Chunk, None]:
-        drop = await self._book.find("out", peer, request.key)
-        if drop is None or not drop.is_open:
-            raise Refuse("this file is not offered to you", code=FINAL)
-        if request.offset > drop.size:
-            raise Refuse(f"this file has {drop.size} bytes", code=FINAL)
+        drop = await self._offered(peer, request)
         if drop.number in self.active:
             raise Refuse("this file is being read already", code=BUSY)
         self.active.add(drop.number)
@@ -84,3 +81,11 @@ class Reader:
             sent = self._done.pop(drop.number, request.offset)
             with contextlib.suppress(OddwireError):
                 await self._book.save(drop, sent)
+
+    async def _offered(self, peer: NodeId, request: Fetch) -> Drop:
+        drop = await self._book.find("out", peer, request.key)
+        if drop is None or not drop.is_open:
+            raise Refuse("this file is not offered to you", code=FINAL)
+        if request.offset > drop.size:
+            raise Refuse(f"this file has {drop.size} bytes", code=FINAL)
+        return drop
