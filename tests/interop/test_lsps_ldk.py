@@ -109,7 +109,7 @@ async def use_lsp(ldk: Ldk, pay: Callable[[str], Awaitable[object]]) -> None:
     assert (order["order_state"], order["token"], order["channel"]) == ("CREATED", "DEMO", None)
     assert order["payment"]["bolt11"]["order_total_sat"] == "5500"
     assert (await ldk.get("lsps1.create_order", **WISH, token=None))["token"] == ""  # as LDK leaves it out
-    assert await ldk.error("lsps1.create_order", **WISH, token="x") == (102, {})
+    assert await ldk.error("lsps1.create_order", **WISH, token="x") == (102, None)
     code, data = await ldk.error("lsps1.create_order", **{**WISH, "client_balance_sat": "1000001"})
     assert (code, data["property"]) == (100, "max_initial_client_balance_sat")
     code, data = await ldk.error("lsps1.create_order", **{**WISH, "lsp_balance_sat": 100000})
@@ -119,7 +119,7 @@ async def use_lsp(ldk: Ldk, pay: Callable[[str], Awaitable[object]]) -> None:
     done = await ldk.get("lsps1.get_order", order_id=order["order_id"])
     assert (done["order_state"], done["payment"]["bolt11"]["state"]) == ("COMPLETED", "PAID")
     assert done["channel"]["funding_outpoint"].endswith(":0")
-    assert await ldk.error("lsps1.get_order", order_id="x") == (101, {})
+    assert await ldk.error("lsps1.get_order", order_id="x") == (101, None)
 
     menu = (await ldk.get("lsps2.get_info", token=None))["opening_fee_params_menu"]
     assert set(menu[0]) == {

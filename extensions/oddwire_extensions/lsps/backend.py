@@ -85,4 +85,4 @@ def bad_token(lsps: int) -> RpcError:
     codes = {1: lsps1.BAD_TOKEN, 2: lsps2.BAD_TOKEN}
     if lsps not in codes:
         raise ValueError(f"bad_token() takes 1 or 2: there are tokens in LSPS1 and LSPS2, not in {lsps!r:.100}")
-    return RpcError(codes[lsps], "Unrecognized or stale token", {})
+    return RpcError(codes[lsps], "Unrecognized or stale token")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from oddwire import AppContext, Context, NodeId, ShortChannelId, replace
 from oddwire.known import lsps1, lsps2
@@ -18,6 +19,13 @@ from oddwire_extensions.lsps.lsp import server
 from oddwire_extensions.lsps.times import write_time
 
 __all__ = ["DemoLsp", "extension"]
+
+INVOICE: Final = (
+    "lnbc1pvjluezsp5zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zygspp5qqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwz"
+    "qfqypqdpl2pkx2ctnv5sxxmmwwd5kgetjypeh2ursdae8g6twvus8g6rfwvs8qun0dfjkxaq9qrsgq357wnc5r2ueh7ck6q93dj32dlqnls087fxdwk8"
+    "qakdyafkq3yap9us6v52vjjsrvywa6rt52cm9r9zqt8r2t7mlcwspyetp5h2tztugp9lfyql"
+)
+"""The first example in BOLT 11, which has expired in 2017: clients on LDK read no order whose invoice is none."""
 
 
 class DemoLsp(Lsps1, Lsps2):
@@ -46,7 +54,7 @@ class DemoLsp(Lsps1, Lsps2):
         return self.info_
 
     async def offer(self, context: Context, order_id: str, wish: lsps1.CreateOrder) -> lsps1.Payment:
-        """Ask for one percent, by an invoice that is none."""
+        """Ask for one percent, by an invoice that nobody can pay."""
         if wish.token not in (None, "", self.token):
             raise bad_token(1)
         fee = wish.lsp_balance_sat // (200 if wish.token else 100)
@@ -55,7 +63,7 @@ class DemoLsp(Lsps1, Lsps2):
             expires_at=write_time(_in(hours=1)),
             fee_total_sat=fee,
             order_total_sat=fee + wish.client_balance_sat,
-            invoice=f"a demo takes no payments: lsps-demo-pay {order_id}",
+            invoice=INVOICE,
         )
         return lsps1.Payment(bolt11=way)
 

@@ -127,7 +127,7 @@ def _serve_orders(extension: Extension, rpc: PeerRpc, backend: Lsps1) -> None:
             "SELECT data FROM lsps_orders WHERE id = ? AND client = ?", (wish.order_id, str(context.peer))
         )
         if not rows:
-            raise RpcError(lsps1.NOT_FOUND, "Not found", {})
+            raise RpcError(lsps1.NOT_FOUND, "Not found")
         return await _refresh(context, backend, context.peer.node_id, rows[0][0])
 
     @extension.every(SWEEP)
@@ -205,7 +205,7 @@ def _serve_sales(extension: Extension, rpc: PeerRpc, backend: Lsps2) -> None:
         promised = is_promised(secret, context.peer.node_id, params)
         if not promised or read_time(params.valid_until).timestamp() <= kept.now():
             text = "they have expired" if promised else "they were not promised to this client"
-            raise RpcError(lsps2.INVALID_OPENING_FEE_PARAMS, f"Invalid opening fee params: {text}", {})
+            raise RpcError(lsps2.INVALID_OPENING_FEE_PARAMS, f"Invalid opening fee params: {text}")
         fee = None if wish.payment_size_msat is None else _fee_of(params, wish.payment_size_msat)
         sold = {**lsps2.BUY.dump_params(wish), "opening_fee_msat": None if fee is None else str(fee)}
         ends = read_time(params.valid_until).timestamp()
@@ -242,9 +242,9 @@ def _fee_of(params: lsps2.OpeningFeeParams, size: int) -> int:
     """Return the fee for a payment of this size. Raises `RpcError` for a size that is not to be had."""
     least, most = lsps2.payment_sizes(params)
     if size > most:
-        raise RpcError(lsps2.PAYMENT_TOO_LARGE, f"Payment size too large: {most} msat at most", {})
+        raise RpcError(lsps2.PAYMENT_TOO_LARGE, f"Payment size too large: {most} msat at most")
     if size < least:
-        raise RpcError(lsps2.PAYMENT_TOO_SMALL, f"Payment size too small: {least} msat at least", {})
+        raise RpcError(lsps2.PAYMENT_TOO_SMALL, f"Payment size too small: {least} msat at least")
     return lsps2.opening_fee(params, size)
 
 

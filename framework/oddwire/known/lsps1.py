@@ -38,9 +38,9 @@ __all__ = [
 OPTION_MISMATCH: Final = 100
 """The code for an order beyond the LSP's options; its data has ``property``, the option, and perhaps ``message``."""
 NOT_FOUND: Final = 101
-"""The code for an order that the LSP does not have; its data is ``{}``."""
+"""The code for an order that the LSP does not have; its data is ``{}``, or missing, as LDK can read no object there."""
 BAD_TOKEN: Final = 102
-"""The code for a token that the LSP does not know, or no longer; its data is ``{}``."""
+"""The code for a token that the LSP does not know, or no longer; its data is ``{}``, or missing."""
 
 
 @subtype
