@@ -150,7 +150,7 @@ def test_oracles_have_signed_the_bytes_that_events_are_encoded_to(vector):
     message = plan_of(getattr(dlc, vector["message"])).decode(bytes.fromhex(vector["hex"]))
     for announcement in announcements(message):
         event = plan_of(dlc.OracleEvent).encode(announcement.oracle_event)[2:]
-        if "dlcspecs" in vector["source"]:  # as rust-dlc 0.7.1 does
+        if "dlcspecs" in vector["source"]:  # as rust-dlc 0.8.0 does
             signed = sha256(event)
         else:  # Oracle.md, "Signing Algorithm"
             tag = sha256(b"DLC/oracle/announcement/v0")

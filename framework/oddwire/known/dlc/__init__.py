@@ -1,16 +1,18 @@
 """Discreet log contracts: bets that an oracle's signature decides, made between two peers and settled on the chain.
 
 From dlcspecs at commit 9cd9148, 2023-02-13 (Protocol.md, Messaging.md, PayoutCurve.md and NumericOutcome.md of protocol
-version 1), and rust-dlc's dlc-messages 0.7.1 at commit fe0e076, 2025-03-08, for what that document leaves out: segments
-and channels. Where they differ, this is what dlcspecs' test vectors have:
+version 1), and rust-dlc's dlc-messages 0.8.0 for what that document leaves out: segments and channels. Where they
+differ, this is what dlcspecs' test vectors have:
 
 - a digit decomposition's ``base`` is a u16, in Messaging.md a bigsize; an attestation's outcomes have a u16 count, in
-  Messaging.md none. All implementations do as the vectors;
+  Messaging.md none. All implementations write what the vectors have; attestations of some oracles, without the count or
+  without the event's id, are malformed here;
 - the parameters of a hyperbola are sign, u64 and u16, as in PayoutCurve.md. rust-dlc writes doubles, so its offers with
   hyperbolas are malformed here.
 
 dlcdevkit 1.0 and later speaks a dialect: each message has its type number twice, and each funding input a flag at its
-end and perhaps the contract that it comes from. Only its `CloseDlc`, which nobody else has, is like that here.
+end and perhaps the contract that it comes from. Only its `CloseDlc`, which nobody else has, is like that here. node-dlc
+1.1 has such funding inputs, too, and behind an offer TLV records of its own, of which the even ones are malformed here.
 
 Payloads of more than 65535 bytes, as those with many signatures are, travel in segments: `segments_of` cuts them, and
 `joined` is its inverse.

@@ -28,7 +28,7 @@ __all__ = ["PROTOCOL"]
 PROTOCOL = Protocol(
     name="DLC",
     document="https://github.com/discreetlogcontracts/dlcspecs",
-    version="protocol version 1, commit 9cd9148, 2023-02-13; with rust-dlc 0.7.1, 2025-03-08",
+    version="protocol version 1, commit 9cd9148, 2023-02-13; with rust-dlc 0.8.0",
     messages=(
         OfferDlc,
         AcceptDlc,
