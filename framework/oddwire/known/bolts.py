@@ -23,8 +23,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from oddwire.codecs import Plan
+from oddwire.codecs.base import with_type
 from oddwire.codecs.bolt.codec import BoltCodec
-from oddwire.errors import EncodeError, Truncated, UnknownMessage
+from oddwire.codecs.bolt.reference_reading import Reader
+from oddwire.errors import CodecError, EncodeError, Truncated, UnknownMessage
 from oddwire.known import Protocol
 from oddwire.schema import Message, schema_of
 from oddwire.schema.bolt_csv import Namespace, load_csv
@@ -44,15 +46,24 @@ def decode(payload: bytes) -> Message:
 
     Raises `UnknownMessage` for a type that no BOLT has, otherwise `MalformedMessage`.
     """
-    return _decode(_MESSAGES, payload, "message")
+    message: Message = _plan(_class_of(_MESSAGES, payload, "message")).decode(payload)
+    return message
 
 
 def decode_failure(failure: bytes) -> Message:
     """Return BOLT 4's failure message, the ``failuremsg`` of a decrypted return packet, two-byte code included.
 
-    Raises `UnknownMessage` for a code that BOLT 4 does not have, otherwise `MalformedMessage`.
+    What is behind its fields is ignored, whatever it is. Raises `UnknownMessage` for a code that BOLT 4 does not have,
+    otherwise `MalformedMessage`.
     """
-    return _decode(FAILURES, failure, "failure message")
+    cls = _class_of(FAILURES, failure, "failure message")
+    schema = schema_of(cls)
+    try:
+        # BOLT 4, Receiving Failure Codes: extra bytes MUST be ignored. A plan takes none but a valid extension.
+        values, _ = Reader(failure).fields(schema, 2, len(failure), "$")
+    except CodecError as error:
+        raise with_type(error, schema)  # noqa: B904 - the same error
+    return cls(**values)
 
 
 def encode(message: Message) -> bytes:
@@ -69,14 +80,13 @@ def number_of(message: type[Message]) -> int:
     return _ORIGINS[schema_of(message).name]
 
 
-def _decode(known: Mapping[int, type[Message]], payload: bytes, what: str) -> Message:
+def _class_of(known: Mapping[int, type[Message]], payload: bytes, what: str) -> type[Message]:
     if len(payload) < 2:
         raise Truncated(f"a {what} starts with a type of 2 bytes, not {len(payload)}", offset=0)
     number = int.from_bytes(payload[:2], "big")
     if number not in known:
         raise UnknownMessage(f"no {what} of the BOLTs has this number", type_id=number, required=number % 2 == 0)
-    message: Message = _plan(known[number]).decode(payload)
-    return message
+    return known[number]
 
 
 @cache

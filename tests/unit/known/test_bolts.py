@@ -66,6 +66,16 @@ def test_one_number_is_two_messages() -> None:
     assert bolts.encode(failure).hex() == "001300000000000003e8"
 
 
+@pytest.mark.parametrize("extra", ["01", "0000", "fd00", "ff" * 20, "0500 0300", "0102"])
+def test_extra_bytes_of_a_failure_message_are_ignored(extra: str) -> None:
+    """BOLT 4, Receiving Failure Codes: the origin node MUST ignore any extra bytes in ``failuremsg``."""
+    details = bolts.decode_failure(bytes.fromhex("400f 00000000000003e8 000c3500" + extra))
+    assert details == bolts.IncorrectOrUnknownPaymentDetails(htlc_msat=1000, height=800000)
+    assert bolts.decode_failure(bytes.fromhex("2002" + extra)) == bolts.TemporaryNodeFailure()
+    update = bolts.decode_failure(bytes.fromhex("1007 0002 abcd" + extra))
+    assert update == bolts.TemporaryChannelFailure(channel_update=b"\xab\xcd")
+
+
 @pytest.mark.parametrize(
     ("payload", "error", "text"),
     [
@@ -89,8 +99,9 @@ def test_what_is_no_failure_message() -> None:
     assert (caught.value.type_id, caught.value.required) == (16, True)
     with pytest.raises(Truncated, match="a failure message starts with a type of 2 bytes"):
         bolts.decode_failure(b"")
-    with pytest.raises(Truncated):
+    with pytest.raises(Truncated, match=r"payment_details 0x400f, \$.htlc_msat: u64 needs 8 bytes, 1 remain") as found:
         bolts.decode_failure(bytes.fromhex("400f 00"))
+    assert (found.value.path, found.value.offset) == ("$.htlc_msat", 2)
 
 
 def test_what_is_not_written() -> None:
