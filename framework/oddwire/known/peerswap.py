@@ -4,8 +4,8 @@ From ``docs/peer-protocol.md``, protocol version 7, and what it leaves out (the 
 ``acceptable_premium``, polls) from ``swap/messages.go`` and ``peersync``, at commit 816a5bb, 2026-08-19. All messages
 are JSON objects. A swap is known by its ``swap_id``, which is in all its messages and is checked against the peer.
 
-What is written is what the program writes, but for ``<``, ``>`` and ``&`` in a text, which Go's JSON escapes. What a
-receiver has to answer with `Cancel`, a network that it does not know say, or an asset beside a network, is not refused
+What is written is what the program writes, but for ``<``, ``>``, ``&`` and line separators in a text, which Go's JSON
+escapes, and for the colons of `Scid`. What a receiver has to answer with `Cancel`, a network that it does not know say, or an asset beside a network, is not refused
 here, as then it could not be answered.
 """
 
@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import Annotated, TypeAlias
 
 from oddwire.known import Protocol
-from oddwire.schema import Message, field, fixed, message, point, s64, short_channel_id, u8, u32, u64
+from oddwire.proto.keys import ShortChannelId
+from oddwire.schema import Message, field, fixed, message, point, s64, scalar, u8, u32, u64
 
 __all__ = [
     "PROTOCOL",
@@ -23,6 +24,7 @@ __all__ = [
     "OpeningTxBroadcasted",
     "Poll",
     "RequestPoll",
+    "Scid",
     "SwapId",
     "SwapInAgreement",
     "SwapInRequest",
@@ -31,6 +33,19 @@ __all__ = [
 ]
 
 SwapId: TypeAlias = Annotated[bytes, fixed(32)]
+
+Scid: TypeAlias = Annotated[
+    ShortChannelId,
+    scalar(
+        "scid",
+        python=ShortChannelId,
+        wire=Annotated[str, field(pattern="[0-9]{1,8}([x:][0-9]{1,8}){2}")],
+        load=lambda text: ShortChannelId.from_str(text.replace(":", "x")),
+        dump=str,
+    ),
+]
+"""A `ShortChannelId`, written ``539268x845x1`` as the document says, and read with colons, too, as beside LND the
+program writes it: ``539268:845:1``."""
 
 
 class _Capability(Message):
@@ -80,7 +95,7 @@ class SwapInRequest(Message):
     """``mainnet``, ``testnet``, ``testnet3``, ``testnet4``, ``signet`` or ``regtest`` of bitcoin; empty for Liquid."""
     asset: str
     """The id of Liquid's bitcoin asset, 33 bytes in hex; empty for bitcoin."""
-    scid: short_channel_id
+    scid: Scid
     amount: u64 = field(ge=1)
     """In satoshis."""
     pubkey: point
@@ -109,7 +124,7 @@ class SwapOutRequest(Message):
     swap_id: SwapId
     asset: str
     network: str
-    scid: short_channel_id
+    scid: Scid
     amount: u64 = field(ge=1)
     pubkey: point
     acceptable_premium: s64 = 0

@@ -180,6 +180,15 @@ def test_a_swap_of_nothing_is_refused():
         plan(peerswap.SwapInRequest).decode(payload.replace(b'"amount":100000', b'"amount":0'))
 
 
+@pytest.mark.parametrize("text", ["1x2", "1x2x3x4", "1-2-3", "16777216:0:0", "0x0x65536", "", "+1x2x3"])
+def test_a_channel_of_a_swap_is_one(text):
+    [payload] = payloads("peerswap", peerswap.SwapInRequest)
+    with pytest.raises(MalformedMessage, match=r"\$.scid: "):
+        plan(peerswap.SwapInRequest).decode(payload.replace(b"539268x845x1", text.encode()))
+    message = plan(peerswap.SwapInRequest).decode(payload.replace(b"539268x845x1", b"539268:845:1"))
+    assert plan(peerswap.SwapInRequest).encode(message) == payload
+
+
 def test_two_protocols_with_one_number_do_not_read_each_other():
     [swap] = payloads("peerswap", peerswap.SwapInRequest)
     opening = payloads("lightningos", lightningos.BalancedOpen)[0]
