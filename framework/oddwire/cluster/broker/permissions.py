@@ -60,8 +60,7 @@ def _gateway(node: NodeId | None) -> tuple[list[str], list[str], list[str]]:
     read = every if node is None else [*_streams(node, "LOG"), *_BUCKETS]
     allow = [
         "$JS.API.INFO",
-        *_api(("STREAM.INFO", "STREAM.CREATE"), made),
-        *_api(("STREAM.UPDATE",), every),
+        *_api(("STREAM.INFO", "STREAM.CREATE", "STREAM.UPDATE"), made),
         *_api(("STREAM.MSG.GET",), read),
         f"$JS.API.DIRECT.GET.KV_{META}",
         f"$KV.{META}.node.{own}",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from oddwire import clocks
 from oddwire.cluster.lease_times import TIMES
 from oddwire.errors import DefinitionError
 from oddwire.printable import printable
@@ -102,11 +103,14 @@ async def set_up(connection: BrokerConnection, node: NodeId, setup: Setup) -> in
     """
     try:
         replicas = setup.replicas or 1
+        wanted = stream_settings(node, replicas, setup.max_waiting or DEFAULT_BYTES)
+        there = {each["name"]: await connection.stream_info(each["name"]) for each in wanted}
+        first = _first(node, there)
         for name, age in ((META, 0.0), (LEASES, TIMES.ttl)):
-            await Bucket(connection, name, max_age=age).create_bucket(replicas=replicas)
-        partitions = await _agree(connection, node, setup)
-        for settings in stream_settings(node, replicas, setup.max_waiting or DEFAULT_BYTES):
-            await _make(connection, settings, setup)
+            await Bucket(connection, name, max_age=age).create_bucket(replicas=replicas, first=first)
+        partitions = await _agree(connection, node, setup, there)
+        for settings in wanted:
+            await _make(connection, settings, setup, there[settings["name"]], first)
     except BrokerRefused as error:
         raise DefinitionError(f"the broker does not set up the cluster: {error.reason}") from error
     except StreamFull as error:
@@ -118,11 +122,32 @@ async def set_up(connection: BrokerConnection, node: NodeId, setup: Setup) -> in
     return partitions
 
 
-async def _agree(connection: BrokerConnection, node: NodeId, setup: Setup) -> int:
+_There = Mapping[str, Mapping[str, Any] | None]
+"""What the broker says of each of a node's streams; None of one that is not there."""
+
+
+def _first(node: NodeId, there: _There) -> int:
+    """Return the first sequence of what is made anew beside what was left; 0 is the broker's own, for a new node.
+
+    Runs are sequences of the bucket of leases, and terms those of the log. Were they counted from 1 again, what is in
+    the other streams would be of later gateways and owners, and stay there for ever, or be taken for this one's.
+    """
+    if all(there[name] is None for name in (in_stream(node), log_stream(node))):
+        return 0
+    return round(clocks.wall() * 1e6)  # as many as nobody has written: a sequence each microsecond
+
+
+async def _agree(connection: BrokerConnection, node: NodeId, setup: Setup, there: _There) -> int:
     """Return the number of partitions that the node has, set now if it has none."""
     meta, key = Bucket(connection, META), node_key(node)
     found = await meta.get(key)
     if found is None:
+        log = there[log_stream(node)]
+        if log is not None and log["state"]["messages"] and not setup.chosen:
+            raise DefinitionError(
+                f"the broker has stores of node {node}, and {META} does not say any more in how many partitions they "
+                "are: say the number that the node was set up with, --partitions N"
+            )
         wanted = {"node": str(node), "partitions": setup.partitions}
         try:
             await meta.create(key, json.dumps(wanted).encode())
@@ -145,13 +170,18 @@ async def _agree(connection: BrokerConnection, node: NodeId, setup: Setup) -> in
     return number
 
 
-async def _make(connection: BrokerConnection, settings: Mapping[str, Any], setup: Setup) -> None:
+async def _make(
+    connection: BrokerConnection,
+    settings: Mapping[str, Any],
+    setup: Setup,
+    there: Mapping[str, Any] | None,
+    first: int,
+) -> None:
     name = settings["name"]
-    info = await connection.stream_info(name)
-    if info is None:
-        await connection.api(f"STREAM.CREATE.{name}", settings)
+    if there is None:
+        await connection.api(f"STREAM.CREATE.{name}", {**settings, "first_seq": first})
         return
-    found = info["config"]
+    found = there["config"]
     for key in _FIXED:
         has, wanted = found.get(key), settings[key]
         same = _UNLIMITED.get(key, (wanted, False, None) if wanted is False else (wanted,))

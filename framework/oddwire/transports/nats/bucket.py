@@ -36,8 +36,12 @@ class Bucket:
         self.max_age = max_age
         self._stream = f"KV_{name}"
 
-    async def create_bucket(self, *, replicas: int = 1) -> None:
-        """Make the bucket, if there is none. Raises `BrokerRefused` if there is one with other settings."""
+    async def create_bucket(self, *, replicas: int = 1, first: int = 0) -> None:
+        """Make the bucket, if there is none; ``first`` is its first revision then.
+
+        One that is kept on fewer brokers than ``replicas`` is kept on so many from now on; fewer are not for one of its
+        users to ask for. Raises `BrokerRefused` if there is one with other settings.
+        """
         settings = {
             "name": self._stream,
             "subjects": [f"$KV.{self.name}.>"],
@@ -50,15 +54,19 @@ class Bucket:
             "storage": "file",
             "num_replicas": replicas,
             "duplicate_window": round(min(self.max_age or 120.0, 120.0) * 1e9),
+            "first_seq": first,
         }
         info = await self._connection.stream_info(self._stream)
         if info is None:
             await self._connection.api(f"STREAM.CREATE.{self._stream}", settings)
             return
-        found = info["config"].get("max_age", 0)
+        config = info["config"]
+        found = config.get("max_age", 0)
         if found != settings["max_age"]:
             text = f"bucket {self.name} has a time to live of {found / 1e9:g} s, and should have {self.max_age:g} s"
             raise BrokerRefused(text)
+        if config.get("num_replicas", 1) < replicas:
+            await self._connection.api(f"STREAM.UPDATE.{self._stream}", {**config, "num_replicas": replicas})
 
     def _subject(self, key: str) -> str:
         return f"$KV.{self.name}.{key}"

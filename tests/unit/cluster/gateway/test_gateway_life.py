@@ -27,7 +27,7 @@ from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 from oddwire.transports.nats.bucket import Bucket
 from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.packing import CONNECTED, DISCONNECTED, MARKER, PAYLOAD, ROOM
-from oddwire.transports.nats.subjects import LEASES, META, in_stream, log_subject, node_key
+from oddwire.transports.nats.subjects import LEASES, META, in_stream, log_stream, log_subject, node_key
 
 ASK = bytes.fromhex("8c01")
 LARGE = ASK + bytes(60_000)
@@ -367,7 +367,7 @@ async def test_a_log_that_begins_anew_is_believed(make: Made, connection) -> Non
     assert (await rig.owner(1 << 60).own())["error"][0] == "stale"
 
 
-async def test_runs_that_are_counted_anew_are_not_taken_for_what_was_stored_before(own_broker: Broker) -> None:
+async def test_a_run_is_later_than_former_ones_though_the_bucket_of_leases_was_deleted(own_broker: Broker) -> None:
     connection = await BrokerConnection.open(own_broker.address)
     key, runs, read = new_key(), [], 0
     for payload in (ASK + b"before", ASK + b"after"):
@@ -388,5 +388,39 @@ async def test_runs_that_are_counted_anew_are_not_taken_for_what_was_stored_befo
         await gateway.aclose()
         read = max(read, int((await connection.api(f"STREAM.INFO.{in_stream(gateway.node_id)}"))["state"]["last_seq"]))
         await connection.api(f"STREAM.DELETE.KV_{LEASES}")
-    assert runs == [1, 1]
+    assert runs[0] == 1
+    assert runs[1] > runs[0]
     await connection.aclose()
+
+
+async def test_a_term_is_higher_than_former_ones_though_the_log_was_deleted(connection: BrokerConnection) -> None:
+    network, key = MemoryNetwork(), new_key()
+    first = Gateway(network.transport(key), connection, partitions=1)
+    await first.start()
+    await first.aclose()
+    subject, terms = log_subject(first.node_id, 0), []
+    for _ in range(3):
+        terms.append((await connection.append(subject, encode(Kind.FENCE, 0, START, b"x")[0])).sequence)
+    await connection.api(f"STREAM.DELETE.{log_stream(first.node_id)}")
+    second = Gateway(network.transport(key), connection)
+    await second.start()
+    assert (await connection.append(subject, b"x", expected_last=0)).sequence > max(terms)
+    await second.aclose()
+
+
+async def test_a_number_of_partitions_that_is_lost_is_asked_for(connection: BrokerConnection) -> None:
+    network, key = MemoryNetwork(), new_key()
+    first = Gateway(network.transport(key), connection, partitions=3)
+    await first.start()
+    await first.aclose()
+    await Bucket(connection, META).delete(node_key(first.node_id))
+    second = Gateway(network.transport(key), connection, partitions=3)  # nothing is in any store
+    await second.start()
+    await second.aclose()
+    await connection.append(log_subject(first.node_id, 0), encode(Kind.FENCE, 0, START, b"x")[0])
+    await Bucket(connection, META).delete(node_key(first.node_id))
+    with pytest.raises(DefinitionError, match=r"does not say any more in how many partitions .*--partitions N"):
+        await Gateway(network.transport(key), connection).start()
+    third = Gateway(network.transport(key), connection, partitions=3)
+    await third.start()
+    await third.aclose()

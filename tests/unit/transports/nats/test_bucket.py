@@ -49,6 +49,21 @@ async def test_values_that_expire(connection: BrokerConnection) -> None:
     await bucket.create("a", b"2")
 
 
+async def test_the_first_revision_of_one_that_is_made(connection: BrokerConnection) -> None:
+    bucket = Bucket(connection, "LATER")
+    await bucket.create_bucket(first=1000)
+    await bucket.create_bucket(first=2000)
+    assert await bucket.create("a", b"1") == 1000
+
+
+async def test_more_replicas_of_one_that_is_there_are_asked_for(connection: BrokerConnection) -> None:
+    bucket = Bucket(connection, "ONCE")
+    await bucket.create_bucket()
+    with pytest.raises(BrokerRefused, match=r"STREAM.UPDATE.KV_ONCE: replicas > 1 not supported"):  # one server
+        await bucket.create_bucket(replicas=3)
+    await bucket.create_bucket(replicas=1)
+
+
 async def test_no_such_bucket(connection: BrokerConnection) -> None:
     with pytest.raises((BrokerRefused, BrokerUnavailable)):
         await Bucket(connection, "NONE").get("a")
