@@ -15,6 +15,7 @@ from oddwire.transports.nats.subjects import LEASES, META, in_stream, in_subject
 __all__ = ["FailOver", "NodeView", "Overview", "PartitionView", "WorkerView", "read_overview"]
 
 _MOST: Final = 1024  # partitions of a node
+_LATEST: Final = 1e11  # seconds since 1970: what is later, or no number at all, is no time
 
 
 class WorkerView(FrozenRecord, kw_only=True):
@@ -120,7 +121,8 @@ async def _waiting(connection: BrokerConnection, node: NodeId) -> Mapping[int, i
     """Return how many messages of the node's stream are not handled yet, by partition."""
     info = await connection.stream_info(in_stream(node), {"subjects_filter": in_subject(node, "*")})
     subjects = {} if info is None else info["state"].get("subjects") or {}
-    return {int(subject.rpartition(".")[2]): count for subject, count in subjects.items()}
+    counts = {key.rpartition(".")[2]: count for key, count in subjects.items()}
+    return {int(number): count for number, count in counts.items() if number.isdecimal()}
 
 
 def _partition(number: int, fields: Mapping[str, Any] | None, waiting: Mapping[int, int]) -> PartitionView:
@@ -179,4 +181,4 @@ def _number(fields: Mapping[str, Any], name: str) -> int:
 
 def _seconds(fields: Mapping[str, Any], name: str) -> float:
     value = fields.get(name)
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if isinstance(value, int | float) and abs(value) < _LATEST else 0.0

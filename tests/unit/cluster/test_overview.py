@@ -11,6 +11,7 @@ from oddwire.transports.nats.bucket import Bucket
 from oddwire.transports.nats.subjects import LEASES, META, in_stream, in_subject, job_key, node_key, partition_key
 
 NODE = NodeId(PrivateKey(b"\x01" * 32).public_key())
+OTHER = NodeId(PrivateKey(b"\x02" * 32).public_key())
 
 
 @pytest.fixture
@@ -60,15 +61,27 @@ async def test_a_cluster_as_its_broker_shows_it(connection):
 
 
 async def test_what_others_have_written_badly_is_shown_as_far_as_it_can_be(connection):
-    await put(connection, META, node_key(NODE), partitions="many")
+    await put(connection, META, node_key(NODE), partitions=2)
+    await put(connection, META, node_key(OTHER), partitions="many")
     await put(connection, META, "node.xyz", partitions=1)
+    await put(connection, LEASES, partition_key(NODE, 1), worker="a", since=10**400)
+    await put(connection, LEASES, partition_key(OTHER, 1), worker="a", since=float("inf"), former={"ran_out": True})
+    stream = {"name": in_stream(NODE), "subjects": [in_subject(NODE, "*")]}
+    await connection.api(f"STREAM.CREATE.{in_stream(NODE)}", stream)
+    await connection.append(in_subject(NODE, "x"), b"x")
     await put(connection, LEASES, "worker.a", id=3, partitions=[], versions=[], failing="x", pid="7")
     await put(connection, LEASES, partition_key(NODE, 0), worker=None, former=3, since="x")
     await put(connection, LEASES, "part.nonsense", former={"ran_out": True})
 
-    overview = await read_overview(connection)
+    try:
+        overview = await read_overview(connection)
+    finally:
+        await connection.api(f"STREAM.DELETE.{in_stream(NODE)}")
 
     [worker] = overview.workers
     assert (worker.id, worker.pid, worker.partitions, worker.failing) == ("", 0, 0, 0)
-    assert [node.partitions for node in overview.nodes] == [()]
-    assert overview.fail_over is None
+    partitions = {node.node: [(each.since, each.waiting) for each in node.partitions] for node in overview.nodes}
+    assert partitions == {str(NODE): [(0.0, 0), (0.0, 0)], str(OTHER): []}
+    assert overview.fail_over is not None
+    assert overview.fail_over.at == 0.0
+    json.dumps(overview.to_values(), allow_nan=False)

@@ -64,6 +64,17 @@ async def test_more_replicas_of_one_that_is_there_are_asked_for(connection: Brok
     await bucket.create_bucket(replicas=1)
 
 
+@pytest.mark.parametrize("headers", [{"Status": "503"}, {"Status": "204"}, {"Nats-Sequence": "x"}, {"Nats-Subject": "x"}])
+async def test_a_value_with_the_headers_of_an_answer_is_a_value(
+    connection: BrokerConnection, headers: dict[str, str]
+) -> None:
+    bucket = Bucket(connection, f"HEADERS_{''.join(headers.values())}_{len(''.join(headers))}")
+    await bucket.create_bucket()
+    first = (await connection.append(f"$KV.{bucket.name}.a", b"1", headers=headers)).sequence
+    second = await bucket.put("b", b"2")
+    assert await bucket.all() == {"a": Value(b"1", first), "b": Value(b"2", second)}
+
+
 async def test_no_such_bucket(connection: BrokerConnection) -> None:
     with pytest.raises((BrokerRefused, BrokerUnavailable)):
         await Bucket(connection, "NONE").get("a")
