@@ -112,7 +112,7 @@ class Bucket:
 
         async def receive(message: Msg) -> None:
             headers = message.headers or {}
-            if "Nats-Subject" not in headers:  # a value may have any other header, as its writer likes
+            if "Nats-Sequence" not in headers:  # a value may have any other header, as its writer likes
                 status = headers.get("Status", "")
                 if ended.done():
                     return

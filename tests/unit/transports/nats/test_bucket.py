@@ -80,3 +80,5 @@ async def test_no_such_bucket(connection: BrokerConnection) -> None:
         await Bucket(connection, "NONE").get("a")
     with pytest.raises(BrokerUnavailable):
         await Bucket(connection, "NONE").put("a", b"")
+    with pytest.raises(BrokerUnavailable, match="bucket NONE is not there"):
+        await Bucket(connection, "NONE").all()
