@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from oddwire.cluster.broker.executable import is_too_old, too_old
+from oddwire.cluster.broker.executable import OLDEST, is_too_old, too_old
 from oddwire.errors import TransportError
 from oddwire.log_limits import get_logger
 from oddwire.transports.nats.connection import BrokerConnection
@@ -19,6 +19,7 @@ LEAST_PAYLOAD: Final = 1 << 20
 """Bytes of a message that the broker has to take, which is what nats-server takes unless it is told otherwise."""
 
 _AGAIN: Final = 0.5  # seconds between attempts
+_LEVEL: Final = 1  # of JetStream's API, of which servers tell since 2.11
 
 
 async def check_broker(connection: BrokerConnection) -> None:
@@ -38,18 +39,22 @@ async def check_broker(connection: BrokerConnection) -> None:
     said = ""
     while True:
         try:
-            await connection.api("INFO")
-            return
+            told = await connection.api("INFO")
+            break
         except BrokerFailure as failure:
             if not isinstance(failure, BrokerUnavailable) or not _has_jetstream(connection):
                 raise TransportError(
-                    f"{where} has no JetStream for us ({failure.reason}): its configuration needs 'jetstream', and our "
-                    "user what 'oddwire broker permissions' prints"
+                    f"{where} has no JetStream for us ({failure.reason}): its configuration needs 'jetstream', or "
+                    "'default_js_domain' on a leaf node, and our user what 'oddwire broker permissions' prints"
                 ) from failure
             if failure.reason != said:
                 said = failure.reason
                 logger.warning("%s is waited for: %s", where, said)
         await asyncio.sleep(_AGAIN)
+    level = (told.get("api") or {}).get("level", 0)
+    if not isinstance(level, int) or level < _LEVEL:  # of who answers, which may be another server than ours
+        wanted = ".".join(map(str, OLDEST))
+        raise TransportError(f"the JetStream behind {where} is of a nats-server before {wanted}, which a cluster needs")
 
 
 def _has_jetstream(connection: BrokerConnection) -> bool:

@@ -53,8 +53,9 @@ def is_too_old(version: str) -> bool:
 
 def too_old(version: str) -> str:
     """Return what is wrong with an old version, for an error."""
-    wanted = ".".join(map(str, OLDEST))
-    return f"nats-server {printable(version)}, which is too old: a cluster needs {wanted} or newer"
+    numbers, wanted = as_version(version), ".".join(map(str, OLDEST))
+    said = printable(version) if numbers is None else ".".join(map(str, numbers))
+    return f"nats-server {said}, which is too old: a cluster needs {wanted} or newer"
 
 
 def _ask(program: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from nats.aio.msg import Msg
 from tests.support.broker import Broker
 
 from oddwire.cluster.broker.checking import LEAST_PAYLOAD, check_broker
@@ -34,10 +35,31 @@ async def test_one_that_takes_small_messages(tmp_path: Path) -> None:
 
 
 async def test_one_without_jetstream(tmp_path: Path) -> None:
-    broker = Broker(tmp_path)
-    broker.config.write_text(broker.config.read_text().partition("\njetstream")[0])
     with pytest.raises(TransportError, match=r"has no JetStream for us .*: its configuration needs 'jetstream'"):
-        await checked(broker)
+        await checked(_without_jetstream(tmp_path))
+
+
+def _without_jetstream(folder: Path) -> Broker:
+    broker = Broker(folder)
+    broker.config.write_text(broker.config.read_text().partition("\njetstream")[0])
+    return broker
+
+
+async def test_one_that_hands_on_to_an_older_one(tmp_path: Path) -> None:
+    with _without_jetstream(tmp_path) as broker:
+        connection, older = await BrokerConnection.open(broker.address), await BrokerConnection.open(broker.address)
+
+        async def answer(message: Msg) -> None:
+            await older.publish(message.reply, b'{"memory": 0, "api": {"total": 0, "errors": 0}}')  # as 2.10 does
+
+        await older.client.subscribe("$JS.API.INFO", cb=answer)
+        await older.client.flush()
+        with pytest.raises(
+            TransportError, match=r"JetStream behind the broker at .* a nats-server before 2\.11\.0"
+        ):
+            await check_broker(connection)
+        await connection.aclose()
+        await older.aclose()
 
 
 class Connection:
@@ -50,9 +72,10 @@ class Connection:
         self.client = SimpleNamespace(connected_server_version=version, _server_info={"jetstream": True})
         self.errors = [*errors]
 
-    async def api(self, _: str) -> None:
+    async def api(self, _: str) -> dict[str, object]:
         if self.errors:
             raise self.errors.pop(0)
+        return {"api": {"level": 1}}
 
 
 async def test_one_that_is_too_old() -> None:

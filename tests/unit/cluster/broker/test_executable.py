@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oddwire.cluster.broker.executable import as_version, find_executable, is_too_old
+from oddwire.cluster.broker.executable import as_version, find_executable, is_too_old, too_old
 from oddwire.errors import DefinitionError
 
 
@@ -71,3 +71,7 @@ def test_versions(text: str, numbers: tuple[int, int, int] | None) -> None:
 def test_there_is_always_a_path() -> None:
     assert find_executable().name == "nats-server"
     assert os.access(find_executable(), os.X_OK)
+
+
+def test_a_version_as_a_client_spells_it_is_told_by_its_numbers() -> None:
+    assert too_old("<nats server v2.10.27>").startswith("nats-server 2.10.27, which is too old: a cluster needs 2.11.0")
