@@ -19,7 +19,7 @@ from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.proto.keys import NodeId
 from oddwire.transports.nats.bucket import Bucket, Value
-from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable, UnexpectedSequence
+from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable, StreamFull, UnexpectedSequence
 from oddwire.transports.nats.subjects import node_key
 
 __all__ = ["NodeLease"]
@@ -112,7 +112,7 @@ class NodeLease:
                     await self._renew()
             except LeaseLost:
                 return "its lease is another gateway's"
-            except (BrokerUnavailable, TimeoutError):
+            except (BrokerUnavailable, StreamFull, TimeoutError):
                 continue
             self._clock.granted(sent)
             pause = self._times.renew

@@ -50,7 +50,7 @@ _NO_RESPONDERS: Final = "503"
 _NO_MESSAGE: Final = 10037
 _NO_STREAM: Final = 10059
 _WRONG_LAST: Final = 10071
-_FULL: Final = {10023, 10047, 10077}  # resources, storage, and the stream's own limits
+_FULL: Final = {10002, 10023, 10047, 10077}  # limits of the account, of the server, storage, the stream's own limits
 _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
 _TEMPORARY: Final = 503  # no leader now, or JetStream is starting
 

@@ -31,7 +31,7 @@ class BrokerDenied(BrokerRefused):
 
 
 class StreamFull(BrokerFailure):
-    """The stream, or the subject, takes nothing more for now."""
+    """The stream, or the subject, takes nothing more for now; or none does, as our account's limit is reached."""
 
 
 class UnexpectedSequence(BrokerFailure):

@@ -1,4 +1,4 @@
-"""Trying again, as long as a broker does not answer, or a gateway behind it."""
+"""Trying again, as long as a broker does not answer, or is full, or a gateway behind it does not answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, TypeVar
 
-from oddwire.transports.nats.errors import BrokerUnavailable
+from oddwire.transports.nats.errors import BrokerUnavailable, StreamFull
 
 __all__ = ["LONGEST", "patiently", "pauses"]
 
@@ -26,7 +26,7 @@ def pauses() -> Iterator[float]:
 
 
 async def patiently(call: Callable[[], Awaitable[T]], waits: Callable[[str], object]) -> T:
-    """Return what ``call`` returns, called again as long as it raises `BrokerUnavailable`.
+    """Return what ``call`` returns, called again as long as it raises `BrokerUnavailable` or `StreamFull`.
 
     ``waits`` is told the reason, when it is another one than at the attempt before. Other errors are raised. If
     cancelled, it may be done or not.
@@ -35,7 +35,7 @@ async def patiently(call: Callable[[], Awaitable[T]], waits: Callable[[str], obj
     while True:
         try:
             return await call()
-        except BrokerUnavailable as failure:
+        except (BrokerUnavailable, StreamFull) as failure:
             if failure.reason != said:
                 said = failure.reason
                 waits(said)

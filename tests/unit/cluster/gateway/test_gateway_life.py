@@ -24,8 +24,10 @@ from oddwire.testing import RecordingSink
 from oddwire.transports.base import Manifest
 from oddwire.transports.host import HostTransport
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
+from oddwire.transports.nats.address import BrokerAddress
 from oddwire.transports.nats.bucket import Bucket
 from oddwire.transports.nats.connection import BrokerConnection
+from oddwire.transports.nats.errors import StreamFull
 from oddwire.transports.nats.packing import CONNECTED, DISCONNECTED, MARKER, PAYLOAD, ROOM
 from oddwire.transports.nats.subjects import LEASES, META, in_stream, log_stream, log_subject, node_key
 
@@ -305,6 +307,27 @@ async def test_a_broker_that_is_killed_loses_nothing(make: Made, own_broker: Bro
     await rig.peer.aclose()
     await rig.gateway.aclose()
     await connection.aclose()
+
+
+async def test_an_account_whose_limit_is_reached_is_waited_for(make: Made, tmp_path: Path) -> None:
+    limited = 'accounts { A: { jetstream: { max_file: 10M }, users: [ { user: a, password: b } ] } }'
+    with Broker(tmp_path / "limited", settings=limited) as broker:
+        connection = await BrokerConnection.open(BrokerAddress(url=broker.url.replace("//", "//a:b@")))
+        short = LeaseTimes(ttl=2.0, renew=0.02, margin=1.0, watchdog=0.5)
+        rig = await make(connection, times=short, max_waiting=2_000_000)
+        run, subject = rig.gateway.run, log_subject(rig.node, rig.k)
+        for size in (1_000_000, 10_000, 100):
+            with pytest.raises(StreamFull, match="resource limits exceeded for account"):
+                while True:
+                    await connection.append(subject, bytes(size))
+        await until(lambda: not rig.gateway.run)
+        await connection.api(f"STREAM.PURGE.{log_stream(rig.node)}")
+        await Bucket(connection, LEASES).delete(node_key(rig.node))  # which runs out in time, too
+        await until(lambda: rig.gateway.run)
+        assert rig.gateway.run > run
+        await rig.peer.aclose()
+        await rig.gateway.aclose()
+        await connection.aclose()
 
 
 async def test_its_lease_tells_how_it_is(make: Made, connection) -> None:
