@@ -290,7 +290,7 @@ class Failovers:
         frozen.cancel()
         new = await self._next(works, acknowledged)
         last = await self.place.log.last()
-        pieces = await self.place.snapshots()
+        pieces = sorted(await self.place.snapshots(), key=lambda name: [*map(int, name.split("-"))])
         owner.thawed.set()
         await done
         late = self.model.invent("shop")
