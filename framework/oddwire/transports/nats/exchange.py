@@ -58,6 +58,7 @@ class Exchange(Owner):
         self._ended = ended
         self._left: dict[int, StreamMessage] = {}  # messages of the stream that are not acknowledged
         self._inherited = dict(owned.handled)  # of messages up to the marker
+        self._before = owned.marker  # up to here, all is of this run and term or of former ones; 0 if it is not known
         self._marker = 0  # the sequence of the message with it, once it has come
         self._told: dict[tuple[int, int], int] = {}  # what the gateway is told to be handled, by run and connection
         self._behind: dict[int, StreamMessage] = {}  # those that are acknowledged once the gateway knows it
@@ -135,10 +136,17 @@ class Exchange(Owner):
             logger.error("message %d of the stream of %s is skipped: %s", sequence, self._node, error)
             self._consumer.acknowledge(sequence)
             return
+        is_later = sequence > self._before
+        if batch.run > self._run and not is_later:
+            # Nobody would ever read it: runs were counted anew where the bucket of leases was lost
+            text = f"it is of run {batch.run}, which came before run {self._run}"
+            logger.error("message %d of the stream of %s is skipped: %s", sequence, self._node, text)
+            self._consumer.acknowledge(sequence)
+            return
         if batch.run > self._run:
             self._ended(f"the gateway of {self._node} was started anew", False)
             return
-        if any(entry[0] == MARKER and entry[1] > self._term for entry in batch.entries):
+        if is_later and any(entry[0] == MARKER and entry[1] > self._term for entry in batch.entries):
             self._ended("the partition has a later owner", True)
             return
         message = self._left[sequence] = StreamMessage(sequence, batch.run)

@@ -19,7 +19,7 @@ from oddwire.testing import RecordingSink
 from oddwire.testing.sinks import Connected, Disconnected, Received
 from oddwire.transports.base import Manifest
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.packing import DISCONNECTED, PAYLOAD, ROOM, Accepted, Outgoing
+from oddwire.transports.nats.packing import DISCONNECTED, MARKER, PAYLOAD, ROOM, Accepted, Outgoing
 from oddwire.transports.nats.subjects import in_stream
 from oddwire.transports.nats.transport import NatsTransport
 
@@ -418,6 +418,21 @@ async def test_a_gateway_that_was_started_anew(cluster: Cluster) -> None:
     await gateway.put([PAYLOAD, 1, 3, note(4)])
     await sink.until(lambda sink: len(sink.payloads) == 4)
     assert sink.payloads[-1] == note(4)
+    await until_answered(cluster.is_empty)
+
+
+async def test_what_lies_before_the_marker_is_of_no_later_run_and_no_later_owner(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = cluster.gateway
+    await gateway.put(gateway.connected(1, BOB), [PAYLOAD, 1, 1, note(1)], run=1 << 40)
+    await gateway.put(gateway.connected(2, ALICE), [MARKER, 1 << 40])
+    transport, sink = await cluster.owner()
+    await gateway.put([PAYLOAD, 2, 1, note(2)])
+    await sink.until(lambda sink: sink.payloads)
+    assert sink.payloads == [note(2)]
+    assert "is skipped: it is of run 1099511627776, which came before run 1" in caplog.text
+    assert not transport.ended
     await until_answered(cluster.is_empty)
 
 
