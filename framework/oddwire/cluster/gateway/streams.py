@@ -114,9 +114,9 @@ async def set_up(connection: BrokerConnection, node: NodeId, setup: Setup) -> in
     except BrokerRefused as error:
         raise DefinitionError(f"the broker does not set up the cluster: {error.reason}") from error
     except StreamFull as error:
-        wanted = setup.max_waiting or DEFAULT_BYTES
+        size = setup.max_waiting or DEFAULT_BYTES
         raise DefinitionError(
-            f"the broker has no room for the {wanted} bytes that are reserved for what waits for workers "
+            f"the broker has no room for the {size} bytes that are reserved for what waits for workers "
             f"({error.reason}): give it more disk, or say less with --max-waiting BYTES"
         ) from error
     return partitions

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from oddwire.cluster.log.subject import Message
 from oddwire.proto.keys import NodeId
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.errors import BrokerUnavailable
+from oddwire.transports.nats.errors import BrokerDenied, BrokerUnavailable
 from oddwire.transports.nats.subjects import log_stream, log_subject, snapshot_stream, snapshot_subject
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class JetStreamSubject:
     async def _batch(self, start: int) -> list[Message]:
         connection, found = self._connection, list[Message]()
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        inbox = connection.client.new_inbox()
+        inbox, asked = connection.client.new_inbox(), f"$JS.API.DIRECT.GET.{self._stream}"
 
         async def receive(message: Msg) -> None:
             headers = message.headers or {}
@@ -72,17 +72,25 @@ class JetStreamSubject:
             if not ended.done():
                 ended.set_result("the connection to the broker was lost")
 
+        def deny(subject: str, error: BrokerDenied) -> bool:
+            ours = subject == asked.lower() and not ended.done()
+            if ours:
+                ended.set_exception(error)
+            return ours
+
         subscription = await connection.client.subscribe(inbox, cb=receive)
         connection.on_lost.append(fail)
+        connection.on_denied.append(deny)
         wanted = {"seq": start, "next_by_subj": self.name, "batch": _BATCH, "max_bytes": _BATCH_BYTES}
         try:
-            await connection.publish(f"$JS.API.DIRECT.GET.{self._stream}", json.dumps(wanted).encode(), reply=inbox)
+            await connection.publish(asked, json.dumps(wanted).encode(), reply=inbox)
             async with asyncio.timeout(_TIME_LIMIT):
                 problem = await ended
         except TimeoutError:
             raise BrokerUnavailable(f"{self.name}: no answer within {_TIME_LIMIT:g} s") from None
         finally:
             connection.on_lost.remove(fail)
+            connection.on_denied.remove(deny)
             await connection.end(subscription)
         if problem:
             raise BrokerUnavailable(f"{self.name}: {problem}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Final
 
 from oddwire.cluster.log.entries import OVERHEAD, START, ChainBroken, Kind, Link, encode, follow
 from oddwire.cluster.log.reading import damaged
@@ -13,6 +14,8 @@ from oddwire.printable import printable
 from oddwire.transports.nats.errors import BrokerRefused
 
 __all__ = ["LogWriter"]
+
+_NO_STREAM: Final = 10059
 
 
 class LogWriter:
@@ -32,10 +35,17 @@ class LogWriter:
     async def take(cls, place: LogPlace, owner: str) -> LogWriter:
         """Become the log's owner: append a fence, behind which nobody else's entries are taken.
 
-        Waits for a broker. Raises `StoreError`: ``fenced`` if another was quicker, ``corrupt`` if the last is damaged.
+        Waits for a broker. Raises `StoreError`: ``fenced`` if another was quicker, ``corrupt`` if the last is damaged,
+        ``io`` if the broker refuses.
         """
         log = place.log
-        last = await when_there(log.last)
+        try:
+            last = await when_there(log.last)
+        except BrokerRefused as error:
+            text = f"{log.name} cannot be read: {error}"
+            if error.code == _NO_STREAM:
+                text += "; the stores in it are lost, and the node's gateway begins them anew when it is restarted"
+            raise StoreError(text, path=log.name, reason="io") from error
         expected, link = 0, START
         if last is not None:
             try:

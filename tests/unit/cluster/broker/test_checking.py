@@ -54,9 +54,7 @@ async def test_one_that_hands_on_to_an_older_one(tmp_path: Path) -> None:
 
         await older.client.subscribe("$JS.API.INFO", cb=answer)
         await older.client.flush()
-        with pytest.raises(
-            TransportError, match=r"JetStream behind the broker at .* a nats-server before 2\.11\.0"
-        ):
+        with pytest.raises(TransportError, match=r"JetStream behind the broker at .* a nats-server before 2\.11\.0"):
             await check_broker(connection)
         await connection.aclose()
         await older.aclose()

@@ -14,6 +14,7 @@ from tests.support.waiting import until
 from oddwire.cli.workers import look
 from oddwire.cluster.broker.permissions import ROLES, permissions_of, permissions_text
 from oddwire.cluster.gateway.gateway import Gateway
+from oddwire.cluster.log.jetstream import JetStreamLog
 from oddwire.cluster.manifests import ExtensionManifest, write_manifests
 from oddwire.cluster.partition import Parts
 from oddwire.cluster.worker import Worker
@@ -116,6 +117,13 @@ async def test_a_worker_with_the_gateways_login_ends_and_says_what_it_may_not(cl
         await worker.run()
     with pytest.raises(TransportError, match=r"^tls://[0-9.:]*: this login may not .* need$"):
         await look(cluster.connections["gateway"])
+
+
+async def test_a_log_that_a_login_may_not_read(cluster: Cluster) -> None:
+    log = JetStreamLog(cluster.connections["gateway"], NODE, 0).log
+    with pytest.raises(BrokerRefused, match=r"may not publish to \$js.api.direct.get.ow_log_"):
+        async for _ in log.read(0):
+            pass
 
 
 def _never(*_: object) -> Any:

@@ -310,7 +310,7 @@ async def test_a_broker_that_is_killed_loses_nothing(make: Made, own_broker: Bro
 
 
 async def test_an_account_whose_limit_is_reached_is_waited_for(make: Made, tmp_path: Path) -> None:
-    limited = 'accounts { A: { jetstream: { max_file: 10M }, users: [ { user: a, password: b } ] } }'
+    limited = "accounts { A: { jetstream: { max_file: 10M }, users: [ { user: a, password: b } ] } }"
     with Broker(tmp_path / "limited", settings=limited) as broker:
         connection = await BrokerConnection.open(BrokerAddress(url=broker.url.replace("//", "//a:b@")))
         short = LeaseTimes(ttl=2.0, renew=0.02, margin=1.0, watchdog=0.5)
@@ -318,8 +318,7 @@ async def test_an_account_whose_limit_is_reached_is_waited_for(make: Made, tmp_p
         run, subject = rig.gateway.run, log_subject(rig.node, rig.k)
         for size in (1_000_000, 10_000, 100):
             with pytest.raises(StreamFull, match="resource limits exceeded for account"):
-                while True:
-                    await connection.append(subject, bytes(size))
+                await _append_on(connection, subject, size)
         await until(lambda: not rig.gateway.run)
         await connection.api(f"STREAM.PURGE.{log_stream(rig.node)}")
         await Bucket(connection, LEASES).delete(node_key(rig.node))  # which runs out in time, too
@@ -328,6 +327,11 @@ async def test_an_account_whose_limit_is_reached_is_waited_for(make: Made, tmp_p
         await rig.peer.aclose()
         await rig.gateway.aclose()
         await connection.aclose()
+
+
+async def _append_on(connection: BrokerConnection, subject: str, size: int) -> None:
+    while True:
+        await connection.append(subject, bytes(size))
 
 
 async def test_its_lease_tells_how_it_is(make: Made, connection) -> None:
@@ -421,9 +425,8 @@ async def test_a_term_is_higher_than_former_ones_though_the_log_was_deleted(conn
     first = Gateway(network.transport(key), connection, partitions=1)
     await first.start()
     await first.aclose()
-    subject, terms = log_subject(first.node_id, 0), []
-    for _ in range(3):
-        terms.append((await connection.append(subject, encode(Kind.FENCE, 0, START, b"x")[0])).sequence)
+    subject = log_subject(first.node_id, 0)
+    terms = [(await connection.append(subject, encode(Kind.FENCE, 0, START, b"x")[0])).sequence for _ in range(3)]
     await connection.api(f"STREAM.DELETE.{log_stream(first.node_id)}")
     second = Gateway(network.transport(key), connection)
     await second.start()

@@ -8,10 +8,13 @@ import pytest
 from tests.support.partition_logs import MemoryPlace
 
 from oddwire.cluster.log.entries import OVERHEAD, START, Kind, encode, follow
+from oddwire.cluster.log.jetstream import JetStreamLog
 from oddwire.cluster.log.reading import Done, LogReader
 from oddwire.cluster.log.subject import LogPlace
 from oddwire.cluster.log.writer import LogWriter
 from oddwire.errors import StoreError
+from oddwire.proto.keys import NodeId
+from oddwire.transports.nats.connection import BrokerConnection
 
 
 async def read(place: LogPlace) -> list[Done]:
@@ -52,6 +55,15 @@ async def test_what_is_appended_at_once_is_in_order(place: LogPlace) -> None:
     writer = await LogWriter.take(place, "")
     await asyncio.gather(*(writer.append(Kind.COMMIT, b"%d" % number) for number in range(20)))
     assert [done.body for done in (await read(place))[1:]] == [b"%d" % number for number in range(20)]
+
+
+async def test_a_log_whose_stream_is_gone(connection: BrokerConnection) -> None:
+    place = JetStreamLog(connection, NodeId("02" + "77" * 32), 0)
+    with pytest.raises(
+        StoreError, match=r"stream not found; the stores in it are lost, .* gateway begins them"
+    ) as caught:
+        await LogWriter.take(place, "")
+    assert caught.value.reason == "io"
 
 
 async def test_who_is_not_the_owner_any_more_is_told_who_is(place: LogPlace) -> None:

@@ -60,15 +60,18 @@ async def test_more_replicas_of_one_that_is_there_are_asked_for(connection: Brok
     bucket = Bucket(connection, "ONCE")
     await bucket.create_bucket()
     await bucket.create_bucket(replicas=1)
+    refused = ""
     try:
         await bucket.create_bucket(replicas=3)
-    except BrokerRefused as refused:  # as the broker is one server alone, which those of 2.11 let pass
-        assert "STREAM.UPDATE.KV_ONCE: replicas > 1 not supported" in refused.reason
-    else:
-        assert (await connection.api("STREAM.INFO.KV_ONCE"))["config"]["num_replicas"] == 3
+    except BrokerRefused as error:  # as the broker is one server alone, which those of 2.11 let pass
+        refused = error.reason
+    found = (await connection.api("STREAM.INFO.KV_ONCE"))["config"]["num_replicas"]
+    assert found == 3 or refused.startswith("STREAM.UPDATE.KV_ONCE: replicas > 1 not supported")
 
 
-@pytest.mark.parametrize("headers", [{"Status": "503"}, {"Status": "204"}, {"Nats-Sequence": "x"}, {"Nats-Subject": "x"}])
+@pytest.mark.parametrize(
+    "headers", [{"Status": "503"}, {"Status": "204"}, {"Nats-Sequence": "x"}, {"Nats-Subject": "x"}]
+)
 async def test_a_value_with_the_headers_of_an_answer_is_a_value(
     connection: BrokerConnection, headers: dict[str, str]
 ) -> None:
