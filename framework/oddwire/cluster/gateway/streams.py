@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -140,7 +141,12 @@ def _first(node: NodeId, there: _There) -> int:
 async def _agree(connection: BrokerConnection, node: NodeId, setup: Setup, there: _There) -> int:
     """Return the number of partitions that the node has, set now if it has none."""
     meta, key = Bucket(connection, META), node_key(node)
+    wanted = json.dumps({"node": str(node), "partitions": setup.partitions}).encode()
     found = await meta.get(key)
+    if found is not None and setup.chosen and not any(there.values()):  # the first start got no further than this
+        with contextlib.suppress(UnexpectedSequence):
+            await meta.update(key, wanted, found.revision)
+        found = await meta.get(key)
     if found is None:
         log = there[log_stream(node)]
         if log is not None and log["state"]["messages"] and not setup.chosen:
@@ -148,9 +154,8 @@ async def _agree(connection: BrokerConnection, node: NodeId, setup: Setup, there
                 f"the broker has stores of node {node}, and {META} does not say any more in how many partitions they "
                 "are: say the number that the node was set up with, --partitions N"
             )
-        wanted = {"node": str(node), "partitions": setup.partitions}
         try:
-            await meta.create(key, json.dumps(wanted).encode())
+            await meta.create(key, wanted)
         except UnexpectedSequence:  # by another gateway, just now
             found = await meta.get(key)
         if found is None:

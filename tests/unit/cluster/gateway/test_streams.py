@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from tests.support.broker import Broker
 from tests.support.gateway_rig import new_key
 
 from oddwire.cluster.gateway.gateway import Gateway
 from oddwire.errors import DefinitionError
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
+from oddwire.transports.nats.address import BrokerAddress
 from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.subjects import in_stream
 
@@ -23,6 +27,21 @@ async def test_the_number_of_partitions_is_fixed(connection: BrokerConnection) -
     await third.start()
     assert third.partitions == 3
     await third.aclose()
+
+
+async def test_the_number_of_partitions_is_free_until_a_node_is_set_up(tmp_path: Path) -> None:
+    with Broker(
+        tmp_path, settings="accounts { A: { jetstream: { max_file: 10M }, users: [ { user: a } ] } }"
+    ) as broker:
+        connection = await BrokerConnection.open(BrokerAddress(url=broker.url.replace("//", "//a:@")))
+        network, key = MemoryNetwork(), new_key()
+        with pytest.raises(DefinitionError, match=r"no room for the 1073741824 bytes .* say less with --max-waiting"):
+            await Gateway(network.transport(key), connection).start()
+        gateway = Gateway(network.transport(key), connection, partitions=3, max_waiting=1_000_000)
+        await gateway.start()
+        assert gateway.partitions == 3
+        await gateway.aclose()
+        await connection.aclose()
 
 
 async def test_a_stream_that_somebody_changed_is_refused(connection: BrokerConnection) -> None:
