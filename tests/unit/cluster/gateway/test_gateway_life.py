@@ -18,7 +18,7 @@ from oddwire.cluster.gateway.limits import GatewayLimits
 from oddwire.cluster.lease_times import LeaseTimes
 from oddwire.cluster.log.entries import START, Kind, encode
 from oddwire.cluster.manifests import ExtensionManifest, write_manifests
-from oddwire.errors import NodeRefused, TransportError
+from oddwire.errors import DefinitionError, NodeRefused, TransportError
 from oddwire.proto.keys import NodeId
 from oddwire.testing import RecordingSink
 from oddwire.transports.base import Manifest
