@@ -15,9 +15,9 @@ _HEAD: Final = re.compile(_START + r"PEER(?: \S+:\d+)?: Peer\((?P<peer>0[23][0-9
 _RECORD: Final = re.compile(_START + r"\w{4}\b")
 _SUMMARY: Final = re.compile(r"(?P<way>Received|Sending) (?P<name>\w+|<unknown>)(?:\((?P<said>.*)\))? (?:from|to) ")
 _DUMP: Final = re.compile(r"(?P<way>readMessage from|writeMessage to) peer: \(\*lnwire\.(?P<name>\w+)\)")
-_DATA: Final = re.compile(r" Data: \(\[\]uint8\) (?:\(len=(?P<size>\d+)|(?:\(\) )?\{|<nil>)")
+_DATA: Final = re.compile(r" Data: \(\[\]uint8\) (?:\(len=(?P<size>[0-9]{1,8})(?![0-9])|(?:\(\) )?\{|<nil>)")
 _BYTES: Final = re.compile(r"\s+[0-9a-f]{8}  (?P<hex>(?:[0-9a-f]{2} {1,2}){1,16})\s*\|")
-_TYPE: Final = re.compile(r"type=(\d+)")
+_TYPE: Final = re.compile(r"type=([0-9]{1,5})(?![0-9])")
 _CUSTOM: Final = "Custom"
 _NAMES: Final = {
     "announce_signatures": "announcement_signatures",

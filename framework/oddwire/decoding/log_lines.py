@@ -37,7 +37,7 @@ _TIME = r"(?P<time>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?)?\s*"
 _PEER = r"(?P<peer>0[23][0-9a-f]{64})"
 _IO: Final = re.compile(rf"{_TIME}{_PEER}-[\w-]+: .*?\[(?P<way>IN|OUT)\] (?P<hex>[0-9a-f]*)\s*$")
 _SEEN: Final = re.compile(
-    rf"{_TIME}[A-Z]+ +{_PEER}-[\w-]+: peer_(?P<way>in|out) (?:UNKNOWN (?P<type>\d+)|WIRE_(?P<name>\w+))"
+    rf"{_TIME}[A-Z]+ +{_PEER}-[\w-]+: peer_(?P<way>in|out) (?:UNKNOWN (?P<type>[0-9]{{1,5}})(?![0-9])|WIRE_(?P<name>\w+))"
 )
 _EVEN: Final = re.compile(rf"{_TIME}[A-Z]+ +(?:{_PEER}-)?[\w-]+: Invalid unknown even msg (?P<hex>[0-9a-f]+)\s*$")
 _ANY: Final = re.compile(r"(?<![0-9A-Za-z])(?:0[xX])?(?P<hex>(?:[0-9a-fA-F]{2}){2,})(?![0-9A-Za-z])")
@@ -49,6 +49,9 @@ _COLLECTED: Final = re.compile(
 _NODE_ID: Final = re.compile(r"0[23][0-9a-fA-F]{64}")
 _INTERNAL: Final = "083f"
 """What lightningd tells its connectd when a custom message is handled: logged as if it came in, the peer's id in it."""
+
+_LATEST: Final = 253402300800
+"""The first second of the year 10000, which no log has reached: JSON holds larger numbers, and what is none."""
 
 
 class LogReader:
@@ -102,7 +105,7 @@ class LogReader:
             return
         way: _Direction = "in" if found["way"] == "in" else "out"
         type_id = None if found["type"] is None else int(found["type"])
-        if type_id != int(_INTERNAL, 16):
+        if type_id is None or (type_id <= 0xFFFF and type_id != int(_INTERNAL, 16)):
             name = "" if found["name"] is None else found["name"].lower()
             yield Logged(found["time"] or "", way, found["peer"], None, type_id, name)
 
@@ -121,7 +124,8 @@ def _event(line: str) -> Iterator[Logged]:
     except ValueError:
         return
     seconds, peer = event.get("time"), event.get("peer")
-    time = f"{seconds:.6f}" if type(seconds) in (int, float) else ""
+    is_time = type(seconds) in (int, float) and 0 <= seconds < _LATEST
+    time = f"{seconds:.6f}" if is_time else ""
     yield Logged(time, "in" if event["event"] == "received" else "out", peer if isinstance(peer, str) else "", data)
 
 

@@ -80,6 +80,13 @@ def test_a_dump_with_lines_missing_is_no_payload() -> None:
         assert [(one.payload, one.type_id) for one in read("\n".join(cut))] == [(None, 35857)]
 
 
+def test_numbers_that_are_too_long_are_none() -> None:
+    assert read(summary("Received", f"custom(type={'1' * 5000})")) == [Logged(TIME, "in", PEER, None, None, "")]
+    text = dump("readMessage from", b"\0" * 8).replace("len=8 ", f"len={'8' * 5000} ")
+    named = summary("Received", "custom(type=35857)")
+    assert read(named + text) == [Logged(TIME, "in", PEER, None, 35857, "")]
+
+
 def test_a_type_below_the_range_that_lnd_conf_lets_through() -> None:
     text = summary("Sending", "<unknown>(type=515)") + dump("writeMessage to", b"abc")
     assert read(text) == [Logged(TIME, "out", PEER, b"\x02\x03abc", 515, "")]

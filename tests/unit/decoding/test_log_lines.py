@@ -69,6 +69,8 @@ def test_lightningd_s_word_to_connectd_is_no_message_of_the_peer() -> None:
         '{"event": "received", "payload": "8c1"}',
         '{"event": "received", "payload": 7}',
         '{"event": "listening", "payload": "8c11"}',
+        f"2026-12-01T10:00:32.675Z DEBUG   {PEER}-connectd: peer_in UNKNOWN 70000",
+        f"2026-12-01T10:00:32.675Z DEBUG   {PEER}-connectd: peer_in UNKNOWN {'1' * 5000}",
         "{nothing",
         "[" * 100_000,
         "{" * 100_000,
@@ -93,6 +95,12 @@ def test_lines_without_a_time() -> None:
 def test_events_of_oddwire() -> None:
     line = f'{{"event": "sent", "time": 1763820000.5, "peer": "{PEER}", "type": 35841, "payload": "8c0180"}}'
     assert read(line) == [Logged("1763820000.500000", "out", PEER, b"\x8c\x01\x80")]
+
+
+@pytest.mark.parametrize("time", ["1e999", "-Infinity", "NaN", "1e300", "1" * 400, "-1", "true", '"1763820000"'])
+def test_an_event_whose_time_is_none_that_a_log_may_have(time: str) -> None:
+    line = f'{{"event": "received", "time": {time}, "peer": "{PEER}", "payload": "8c0180"}}'
+    assert read(line) == [Logged("", "in", PEER, b"\x8c\x01\x80")]
 
 
 def test_hex_in_lines_of_anything() -> None:
