@@ -22,7 +22,7 @@ from oddwire.cli.extension_options import own_options, read_extras
 from oddwire.cli.reporter import log_to
 from oddwire.cli.run_arguments import RunCommand
 from oddwire.cli.running import execute
-from oddwire.cli.shared_options import Json, Verbose
+from oddwire.cli.shared_options import Json, Verbose, positive
 from oddwire.cli.standard_streams import command_stdout
 
 if TYPE_CHECKING:
@@ -63,7 +63,14 @@ def _command(
         typer.Option("--set", metavar="[EXT.MESSAGE.]FIELD=VALUE", help="The value of a field; may be repeated."),
     ] = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.01, metavar="SECONDS", help="How long to measure each message.")
+        float,
+        typer.Option(
+            "--seconds",
+            min=0.01,
+            metavar="SECONDS",
+            callback=positive,
+            help="How long to measure each message.",
+        ),
     ] = 2.0,
     bolt8: Annotated[bool, typer.Option("--bolt8", help="Measure over BOLT 8 on loopback, too.")] = False,
     flame: Annotated[

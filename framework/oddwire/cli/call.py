@@ -17,7 +17,7 @@ from oddwire.cli.arguments import CallCommand
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.running_programs import RPC_FILE, find_program
-from oddwire.cli.shared_options import NodesNetwork, RpcFile
+from oddwire.cli.shared_options import NodesNetwork, RpcFile, positive
 from oddwire.cli.shell_words import as_typed
 from oddwire.durations import duration
 from oddwire.errors import DefinitionError, NodeRefused, OddwireError, TransportError
@@ -64,7 +64,8 @@ def _command(
     ] = False,
     raw: Annotated[bool, typer.Option("-R", "--raw", "--json", help="Print the result on one line.")] = False,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", help="Time out after so many.")
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", callback=positive, help="Time out after so many."),
     ] = None,
 ) -> None:
     """Call a method of a running program or node, and print its result.

@@ -36,12 +36,14 @@ __all__ = [
     "TlsCert",
     "Uvloop",
     "Verbose",
+    "positive",
 ]
 
 _LONGEST: Final = 1e9  # seconds; event loops refuse much longer timers
 
 
-def _positive(seconds: float | None) -> float | None:
+def positive(seconds: float | None) -> float | None:
+    """Return what an option for seconds was given. Raises `typer.BadParameter` for what is no time to wait."""
     if seconds is not None and not 0 < seconds < _LONGEST:
         raise typer.BadParameter(f"should be a number of seconds above 0, not {seconds:g}")
     return seconds
@@ -62,7 +64,7 @@ ConnectTimeout = Annotated[
     typer.Option(
         "--connect-timeout",
         metavar="SECONDS",
-        callback=_positive,
+        callback=positive,
         help="How long a dial may take, and then the peer's init; 10 and 30 by default, by proxy 120 each.",
     ),
 ]
@@ -110,7 +112,7 @@ Timeout = Annotated[
     typer.Option(
         "--timeout",
         metavar="SECONDS",
-        callback=_positive,
+        callback=positive,
         help="For a reply, or each part of a stream, 5 by default; for a call 60, for --reliable 30.",
     ),
 ]

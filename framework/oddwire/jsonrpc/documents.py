@@ -67,6 +67,7 @@ _LAST_ID = re.compile(
     rb"""(?:,\s*"(?:jsonrpc|method)"\s*:\s*"[^"\\]*+"\s*)*+\}$""",
     re.DOTALL,
 )
+_DIGITS: Final = 18  # of a number of bytes
 _KEPT: Final = 4096  # bytes kept of the beginning and of the end of a document that is too large: ids are there
 # A whole string, or one byte that matters outside of strings; a string that has not ended matches neither
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
@@ -93,7 +94,7 @@ def max_document() -> int:
     text = os.environ.get(MAX_DOCUMENT_VARIABLE)
     if text is None:
         return MAX_DOCUMENT
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) > 0):
         raise DefinitionError(f"{MAX_DOCUMENT_VARIABLE} should be a number of bytes, not {text!r}")
     return int(text)
 

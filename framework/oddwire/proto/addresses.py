@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 DEFAULT_PORT: Final = 9735
+_DIGITS: Final = 9  # of a port, leading zeros too: Python reads no number of thousands
 _TOR_PORT: Final = 9050
 _PROXY_SCHEMES: Final = ("socks5", "socks4", "http")
 
@@ -67,7 +68,7 @@ def parse_address(text: str, *, default_port: int = DEFAULT_PORT, any_name: bool
         raise ValueError(f"address should be host:port, not {text!r}")
     if not any_name and not _is_name(host):
         raise ValueError(f"host should be an address, or a name in parts of 1 to 63 characters, not {host!r}")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not (port.isascii() and port.isdigit() and len(port) <= _DIGITS and int(port) <= 65535):
         raise ValueError(f"port should be 0 to 65535, not {port!r} (in {text!r})")
     return host, int(port)
 

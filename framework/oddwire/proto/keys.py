@@ -250,7 +250,7 @@ class ShortChannelId:
     def from_str(cls, text: str) -> ShortChannelId:
         """Parse ``539268x845x1``. Raises `ValueError`."""
         parts = text.split("x")
-        if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+        if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts):
             raise ValueError(f"short channel id should look like 539268x845x1, not {text!r}")
         return cls(*map(int, parts))
 

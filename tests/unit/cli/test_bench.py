@@ -121,6 +121,7 @@ async def test_a_table_is_for_people_and_says_what_was_left_out(oddwire) -> None
     [
         (["./shop.py", "--set", "sats"], 2, "--set should be FIELD=VALUE or EXT.MESSAGE.FIELD=VALUE, not 'sats'"),
         (["./shop.py", "--flame", "x.svg"], 2, "--flame should end in .json or .html, not '.svg'"),
+        (["./shop.py", "--seconds", "inf"], 2, "should be a number of seconds above 0, not inf"),
         (["lsps"], 1, "lsps has no messages to measure; JSON-RPC methods are not measured"),
     ],
 )

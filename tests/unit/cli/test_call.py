@@ -159,6 +159,13 @@ async def test_a_name_that_is_nearly_right_is_asked_after(oddwire, node: str) ->
     assert (await oddwire("call", "-x"))[2] == "oddwire: no such option: -x; METHOD should come first\n"
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "inf", "nan"])
+async def test_a_time_that_nobody_can_wait_is_a_wrong_use(oddwire, node: str, seconds: str) -> None:
+    code, out, err = await oddwire("call", "--rpc-file", node, f"--timeout={seconds}", "echo-ask")
+    assert (code, out) == (2, "")
+    assert f"should be a number of seconds above 0, not {seconds}" in err
+
+
 async def test_a_node_on_another_network_is_told_of(oddwire, tmp_path: Path) -> None:
     (tmp_path / "bitcoin").mkdir()
     with socket.socket(socket.AF_UNIX) as listening:

@@ -225,7 +225,7 @@ class TestLimits:
 
         assert limit() == str(MAX_DOCUMENT)
         assert limit(ODDWIRE_MAX_DOCUMENT="1000") == "1000"
-        for wrong in ("", "0", "-1", "1e9", "64M"):
+        for wrong in ("", "0", "-1", "1e9", "64M", "1" * 5000):
             text = limit(ODDWIRE_MAX_DOCUMENT=wrong)
             assert text.endswith(f"ODDWIRE_MAX_DOCUMENT should be a number of bytes, not {wrong!r}")
 

@@ -26,6 +26,7 @@ __all__ = ["listen_address", "serving"]
 _GRACE: Final = 2  # seconds for answers under way
 _PATIENCE: Final = 10.0  # seconds for a request to come
 _MOST_CONNECTIONS: Final = 128
+_DIGITS: Final = 9  # of a port, leading zeros too: Python reads no number of thousands
 
 
 class _Server(uvicorn.Server):
@@ -55,7 +56,7 @@ class _Protocol(H11Protocol):
 def listen_address(text: str) -> tuple[str, int]:
     """Return host and port of ``HOST:PORT``. Raises `ValueError`, also for a host that is not this machine's own."""
     host, colon, digits = text.rpartition(":")
-    if not colon or not digits.isascii() or not digits.isdigit() or int(digits) > 0xFFFF:
+    if not colon or not digits.isascii() or not digits.isdigit() or len(digits) > _DIGITS or int(digits) > 0xFFFF:
         raise ValueError(f"--listen should be HOST:PORT, 127.0.0.1:0 say, not {text!r}")
     host = host.removeprefix("[").removesuffix("]")
     if host == "localhost":

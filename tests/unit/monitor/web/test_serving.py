@@ -28,7 +28,7 @@ def test_nothing_else_is(text):
         listen_address(text)
 
 
-@pytest.mark.parametrize("text", ["127.0.0.1", "8080", "127.0.0.1:x", "127.0.0.1:70000", ""])
+@pytest.mark.parametrize("text", ["127.0.0.1", "8080", "127.0.0.1:x", "127.0.0.1:70000", "127.0.0.1:" + "1" * 5000, ""])
 def test_an_address_has_a_port(text):
     with pytest.raises(ValueError, match="should be HOST:PORT"):
         listen_address(text)

@@ -124,6 +124,7 @@ def test_a_unix_socket(given):
         ),
         ("::1", "should be HOST:PORT or unix:///PATH, not '::1': write an IPv6 address in brackets, [::1]:10009"),
         ("localhost:0", "port of LND's address 'localhost:0' should be 1 to 65535"),
+        (f"localhost:{'1' * 5000}", "should be 1 to 65535"),
         ("localhost:x", "port of LND's address 'localhost:x' should be 1 to 65535"),
         ("localhost:65536", "port of LND's address 'localhost:65536' should be 1 to 65535"),
         ("my host:1", "LND's address should be HOST:PORT or unix:///PATH, not 'my host:1'"),
