@@ -11,12 +11,22 @@ import fcntl
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["ANY", "WRITING", "FileLock", "make_folder", "open_database", "open_log", "open_private"]
+__all__ = [
+    "ANY",
+    "WRITING",
+    "FileLock",
+    "make_folder",
+    "open_database",
+    "open_log",
+    "open_private",
+    "open_to_read",
+    "read_file",
+]
 
 ANY: Final = 0o077
 """For ``forbid``: all permissions of group and others."""
@@ -25,6 +35,7 @@ WRITING: Final = 0o022
 
 # A pipe in a file's place cannot block us, nor a terminal become our controlling terminal
 _SAFELY: Final = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_PATIENCE: Final = 1.0  # seconds for a process to open the other end of a pipe
 _MAGIC: Final = b"SQLite format 3\0"
 _KINDS: Final = {
     stat.S_IFDIR: "a folder",
@@ -112,6 +123,38 @@ def open_log(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def open_to_read(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open any file to read, a pipe or a device too, without waiting for ever as `open` does for a pipe's other end.
+
+    A pipe that no process writes to is at its end. Raises `OSError`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | _SAFELY)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if stat.S_ISFIFO(mode):
+            import select  # here, as plugins start without it
+
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            poll.poll(_PATIENCE * 1000)
+        os.set_blocking(descriptor, True)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_file(path: str | os.PathLike[str], most: int) -> bytes:
+    """Return what `open_to_read` reads. Raises `OSError`, also for more than ``most`` bytes."""
+    with open_to_read(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"has more than {most} bytes", os.fspath(path))
+    return data
 
 
 class FileLock:

@@ -17,7 +17,7 @@ import pytest
 from oddwire.cli.exit import CommandFailure
 from oddwire.cli.keyfile import KEY_FILE, load_key
 from oddwire.errors import OddwireError
-from oddwire.files import FileLock, make_folder, open_database, open_log
+from oddwire.files import FileLock, make_folder, open_database, open_log, open_to_read, read_file
 from oddwire.node.directory_lock import DirectoryLock
 from oddwire.node.node_database import NodeDatabase
 from oddwire.node.secret import SECRET_FILE, load_secret
@@ -383,6 +383,33 @@ def test_a_link_to_a_folder_is_followed(tmp_path: Path) -> None:
 
 
 # Logs -----------------------------------------------------------------------------------------------
+
+
+def test_a_pipe_is_read_to_its_end_and_not_waited_for_if_no_process_writes(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    assert read_file(path, 10) == b""
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writing = os.open(path, os.O_WRONLY)
+    os.write(writing, b"one, ")
+    with open_to_read(path) as file:
+        assert file.read(5) == b"one, "
+        os.write(writing, b"two")
+        os.close(writing)
+        assert file.read() == b"two"
+    os.close(reading)
+
+
+def test_what_is_read_is_no_folder_and_has_so_many_bytes_at_most(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as caught:
+        open_to_read(tmp_path)
+    assert caught.value.filename == str(tmp_path)
+    (tmp_path / "file").write_bytes(b"0123456789")
+    assert read_file(tmp_path / "file", 10) == b"0123456789"
+    with pytest.raises(OSError, match="has more than 9 bytes"):
+        read_file(tmp_path / "file", 9)
+    with pytest.raises(OSError, match="has more than 9 bytes"):
+        read_file("/dev/zero", 9)
 
 
 def test_a_log_may_go_to_a_pipe_that_somebody_reads(tmp_path: Path) -> None:

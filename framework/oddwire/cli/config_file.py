@@ -11,6 +11,7 @@ from typing import Any, Final
 import typer
 
 from oddwire.cli.variables import long_name
+from oddwire.files import open_to_read
 from oddwire.records import FrozenRecord
 
 __all__ = ["CONFIG", "EXTENSIONS", "ConfigFile", "config_of", "read_config", "use_config"]
@@ -68,11 +69,11 @@ def read_config(path: Path, parameters: Sequence[Any]) -> ConfigFile:
     import tomllib  # here, as most commands are run without a file
 
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             content = file.read(_LARGEST + 1)
         if len(content) > _LARGEST:
             raise ValueError(f"should be at most {_LARGEST} bytes")
-        found = tomllib.loads(content.decode())
+        found = tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"should be UTF-8: {error}") from None
     except tomllib.TOMLDecodeError as error:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from oddwire import files
 from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.contracts import read_contract
 from oddwire.errors import ContractError
 from oddwire.printable import printable
 
 __all__ = ["default_file", "read_file", "write_whole"]
+
+_MOST: Final = 64 << 20  # bytes of a contract; one of a thousand messages has a few hundred thousand
 
 
 def default_file(name: str) -> Path:
@@ -23,7 +26,7 @@ def read_file(path: Path, name: str) -> dict[str, Any] | None:
     """Return the contract in a file, None if there is no file. Raises `CommandFailure`."""
     shown = printable(str(path))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.read_file(path, _MOST).decode("utf-8-sig")
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
@@ -37,13 +40,20 @@ def read_file(path: Path, name: str) -> dict[str, Any] | None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file, complete or not at all. Raises `CommandFailure`."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write a file, complete or not at all; of a symbolic link, what it points to. Raises `CommandFailure`.
+
+    What is no regular file is refused, as ``/dev/null`` would be one afterwards.
+    """
+    shown = printable(str(path))
     try:
+        if path.exists() and not path.is_file():
+            raise CommandFailure(f"{shown} is no regular file; the output should be one", USAGE)
+        file = path.resolve()
+        beside = file.with_name(f".{file.name}.{os.getpid()}.part")
         try:
             beside.write_text(text, encoding="utf-8")
-            beside.replace(path)
+            beside.replace(file)
         finally:
             beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise CommandFailure(f"{printable(str(path))} cannot be written: {error.strerror}") from None
+    except (OSError, RuntimeError) as error:  # the latter for links in a circle, by Python 3.11 and 3.12
+        raise CommandFailure(f"{shown} cannot be written: {getattr(error, 'strerror', None) or error}") from None

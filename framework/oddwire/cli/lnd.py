@@ -17,6 +17,7 @@ from oddwire.cli.plain_values import Command, Group
 from oddwire.cli.running import spell_error
 from oddwire.cli.shared_options import Json
 from oddwire.cli.standard_streams import command_stdout
+from oddwire.files import read_file
 from oddwire.printable import printable
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = ["FILE", "program"]
 FILE: Final = Path("oddwire.macaroon")
 """The file that lncli writes the macaroon to, unless another one is said."""
 _METHOD: Final = "lnd macaroon"
+_MOST: Final = 1 << 20  # bytes of a macaroon; LND's have a few hundred
 
 program = typer.Typer(
     cls=Group,
@@ -139,7 +141,7 @@ def _read(file: Path) -> Macaroon:
         text = "--check is the name of a file, not what is in it; that is a secret, and is now in your history"
         raise CommandFailure(text, USAGE)
     try:
-        return Macaroon.read(file.read_bytes())
+        return Macaroon.read(read_file(file, _MOST))
     except ValueError as error:
         raise CommandFailure(f"{printable(str(file))} {error}", USAGE) from None
 

@@ -11,6 +11,7 @@ import typer
 
 from oddwire.app import PluginManager
 from oddwire.cli.applications import loading
+from oddwire.cli.contract_files import write_whole
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure, no_extension
 from oddwire.cli.extension_options import own_options, read_extras
@@ -19,6 +20,7 @@ from oddwire.cli.run_arguments import RunCommand
 from oddwire.cli.running import execute, spell_error
 from oddwire.cli.standard_streams import command_stdout
 from oddwire.errors import DefinitionError
+from oddwire.printable import printable
 from oddwire.testing.replay_script import Script, Unreplayable, script_of
 from oddwire.testing.replaying import Replayed, play
 
@@ -163,15 +165,15 @@ def _write(
     texts += ["recording=RECORDING", *(f"{name}={_quoted(value)}" for name, value in settings.items() if value)]
     texts += [f"options={_quoted(options)}"] if options else []
     text = _TEST.format(
-        name=Path(file).name,
-        extensions=", ".join(plugins.names),
+        name=_mentioned(Path(file).name),
+        extensions=_mentioned(", ".join(plugins.names)),
         recording=_quoted(os.path.relpath(Path(file).absolute(), folder)),
-        function=f"test_{''.join(letter if letter.isalnum() else '_' for letter in Path(file).stem).lower()}_again",
+        function=f"test_{_part_of_name(Path(file).stem)}_again",
         arguments=", ".join(texts),
     )
     if output.exists() and not force:
         raise CommandFailure(f"{output} is there already; --force replaces it", USAGE)
-    output.write_text(text)
+    write_whole(output, text)
 
 
 def _spelled(spec: str, folder: Path) -> str:
@@ -179,8 +181,19 @@ def _spelled(spec: str, folder: Path) -> str:
     path, colon, name = spec.partition(":")
     if "/" not in path and not path.endswith(".py"):
         return _quoted(spec)
-    relative = os.path.relpath(Path(path).expanduser().absolute(), folder)
-    return f'f"{{HERE}}/{relative}{colon}{name}"' if '"' not in relative + name else _quoted(str(Path(path).absolute()))
+    file = Path(path).expanduser().absolute()
+    beside = f"{os.path.relpath(file, folder)}{colon}{name}"
+    is_plain = beside.isprintable() and not set(beside) & set('"\\{}')
+    return f'f"{{HERE}}/{beside}"' if is_plain else _quoted(f"{file}{colon}{name}")
+
+
+def _part_of_name(text: str) -> str:
+    return "".join(letter if f"_{letter}".isidentifier() else "_" for letter in text).lower()
+
+
+def _mentioned(text: str) -> str:
+    """Return a text as it may stand in a docstring, whatever it is."""
+    return printable(text).replace("\\", "/").replace('"', "'")
 
 
 def _quoted(value: object) -> str:

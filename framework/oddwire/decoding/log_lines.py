@@ -37,7 +37,8 @@ _TIME = r"(?P<time>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?)?\s*"
 _PEER = r"(?P<peer>0[23][0-9a-f]{64})"
 _IO: Final = re.compile(rf"{_TIME}{_PEER}-[\w-]+: .*?\[(?P<way>IN|OUT)\] (?P<hex>[0-9a-f]*)\s*$")
 _SEEN: Final = re.compile(
-    rf"{_TIME}[A-Z]+ +{_PEER}-[\w-]+: peer_(?P<way>in|out) (?:UNKNOWN (?P<type>[0-9]{{1,5}})(?![0-9])|WIRE_(?P<name>\w+))"
+    rf"{_TIME}[A-Z]+ +{_PEER}-[\w-]+: peer_(?P<way>in|out) "
+    r"(?:UNKNOWN (?P<type>[0-9]{1,5})(?![0-9])|WIRE_(?P<name>\w+))"
 )
 _EVEN: Final = re.compile(rf"{_TIME}[A-Z]+ +(?:{_PEER}-)?[\w-]+: Invalid unknown even msg (?P<hex>[0-9a-f]+)\s*$")
 _ANY: Final = re.compile(r"(?<![0-9A-Za-z])(?:0[xX])?(?P<hex>(?:[0-9a-fA-F]{2}){2,})(?![0-9A-Za-z])")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+from oddwire.files import open_to_read
 from oddwire.monitor.snapshot import PeerLine, Program
 from oddwire.monitor.watched import Watched
 from oddwire.printable import printable
@@ -149,7 +150,7 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
     name = printable(os.fspath(path))
     events: list[Watched] = []
     first: Mapping[str, Any] = {}
-    with open(path, "rb") as file:  # noqa: PTH123 - also a descriptor's path
+    with open_to_read(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,37 @@ def test_a_file_that_is_no_contract(write: Any, tmp_path: Path, text: str, said:
         code, _, error = run(module, write())
         assert code == 2
         assert said in error
+
+
+def test_a_pipe_or_device_is_neither_waited_for_nor_replaced(write: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        assert run(check, write(), name)[0] == 2
+        assert run(lock, write(), "-o", name)[0] == 2
+        for module, more in ((lock, "--force"), (describe, "--json")):
+            code, _, error = run(module, write(), more, "-o", name)
+            assert (code, error) == (2, f"oddwire: {name} is no regular file; the output should be one\n")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_to_a_contract_stays_one(write: Any, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "quote.contract.json").symlink_to("shared/quote.json")
+    assert run(lock, write())[0] == 0
+    assert (tmp_path / "quote.contract.json").is_symlink()
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == ["quote.json"]
+    assert run(check, write())[0] == 0
+    (tmp_path / "round").symlink_to("round")
+    code, _, error = run(describe, write(), "-o", "round")
+    assert (code, error.startswith("oddwire: round cannot be written: ")) == (1, True)
+
+
+def test_a_contract_that_was_edited_elsewhere(write: Any, tmp_path: Path) -> None:
+    path = tmp_path / "quote.contract.json"
+    assert run(lock, write())[0] == 0
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert run(check, write())[0] == 0
 
 
 def test_wrong_uses(write: Any, tmp_path: Path) -> None:

@@ -90,6 +90,22 @@ async def test_a_test_is_written_that_does_the_same(folder, oddwire):
     assert "line 3: quote.Price: price: 3, now 4" in out
 
 
+@pytest.mark.parametrize("name", ["été ²", 'a "b" \\', "{x}", "\udcff\n", '\'\'"""\N{SNOWMAN}'])
+async def test_a_test_has_files_of_any_name_whatever_the_locale(folder, oddwire, monkeypatch, name):
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    monkeypatch.setenv("PYTHONCOERCECLOCALE", "0")
+    (folder / "rec.jsonl").rename(folder / f"{name}.jsonl")
+    (folder / "quote.py").rename(folder / f"{name}.py")
+    (folder / "tests").mkdir()
+    written = folder / "tests" / "test_quote.py"
+    code, _, err = await oddwire("replay", f"{name}.jsonl", f"./{name}.py:extension", "-o", str(written))
+    assert (code, err) == (0, f"{written} was written; 'pytest {written}' runs it\n")
+    monkeypatch.undo()
+    code, out = await pytest_on(written)
+    assert code == 0, out
+
+
 async def pytest_on(path):
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path.name),

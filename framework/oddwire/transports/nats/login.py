@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Final
 
 from oddwire.errors import TransportError
+from oddwire.files import open_to_read
 from oddwire.printable import quoted
 from oddwire.transports.nats.address import BrokerAddress
 from oddwire.transports.nats.errors import BrokerRefused
@@ -36,7 +36,7 @@ def check_login(address: BrokerAddress) -> None:
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
-    with Path(path).open("rb") as file:
+    with open_to_read(path) as file:
         return file.read(_LONGEST)
 
 
