@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["explained", "program"]
 
 _NUMBER: Final = re.compile(r"[0-9]{1,5}|0[xX][0-9a-fA-F]{1,4}", re.ASCII)
+_LONGEST: Final = 128 << 20  # bytes of a payload on stdin, or of its line; what has no end would fill the memory
 
 program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -150,9 +151,14 @@ def _payloads(words: list[str], binary: bool) -> Iterator[bytes]:
     if sys.stdin is None:
         raise CommandFailure("stdin is closed", USAGE)
     if binary:
-        yield sys.stdin.buffer.read()
+        payload = sys.stdin.buffer.read(_LONGEST + 1)
+        if len(payload) > _LONGEST:
+            raise CommandFailure(f"a payload on stdin should have {_LONGEST} bytes at most", USAGE)
+        yield payload
         return
-    for number, line in enumerate(sys.stdin.buffer, 1):
+    for number, line in enumerate(iter(lambda: sys.stdin.buffer.readline(_LONGEST + 1), b""), 1):
+        if len(line) > _LONGEST:
+            raise CommandFailure(f"line {number}: should have {_LONGEST} characters at most", USAGE)
         if line.strip():
             yield _hex(line.decode("utf-8", "surrogateescape").rstrip("\r\n"), f"line {number}: ")
 

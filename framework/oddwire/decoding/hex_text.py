@@ -9,7 +9,7 @@ from oddwire.printable import quoted
 
 __all__ = ["HexFault", "read_hex"]
 
-_BETWEEN: Final = re.compile(r"(?:0[xX](?=[0-9a-fA-F])|\\x(?=[0-9a-fA-F])|[\s:,;'\"`_-])+")
+_BETWEEN: Final = re.compile(r"(?:(?<![0-9a-fA-F])0[xX](?=[0-9a-fA-F])|\\x(?=[0-9a-fA-F])|[\s:,;'\"`_-])+")
 _DIGITS: Final = re.compile(r"[0-9a-fA-F]+")
 _SHOWN: Final = 24  # characters around a wrong one
 
@@ -28,21 +28,22 @@ def read_hex(text: str) -> bytes:
     ``0x`` in front, white space, line breaks, colons, commas, quotes and dashes between them do not count. Raises
     `HexFault` for anything else, and for half a byte.
     """
-    digits: list[str] = []
-    at = 0
-    while at < len(text):
-        between = _BETWEEN.match(text, at)
-        at = between.end() if between else at
-        found = _DIGITS.match(text, at)
-        if found is None:
-            if at == len(text):
-                break
-            before = text[max(0, at - _SHOWN) : at]
-            where = f"at character {at + 1}" + (f", behind {quoted(before)}" if before else "")
-            raise HexFault(f"should be hex digits, not {quoted(text[at])} {where}", at)
-        digits.append(found[0])
-        at = found.end()
-    joined = "".join(digits)
+    joined = _BETWEEN.sub("", text)
+    if joined and not _DIGITS.fullmatch(joined):
+        at = _wrong(text)
+        before = text[max(0, at - _SHOWN) : at]
+        where = f"at character {at + 1}" + (f", behind {quoted(before)}" if before else "")
+        raise HexFault(f"should be hex digits, not {quoted(text[at])} {where}", at)
     if len(joined) % 2:
         raise HexFault(f"should be two hex digits for each byte: there are {len(joined)}, so one is missing", len(text))
     return bytes.fromhex(joined)
+
+
+def _wrong(text: str) -> int:
+    """Return the position of the first character that is neither a digit nor may be between digits."""
+    at = 0
+    while True:
+        found = _BETWEEN.match(text, at) or _DIGITS.match(text, at)
+        if found is None:
+            return at
+        at = found.end()

@@ -61,6 +61,14 @@ def test_stdin_as_bytes(run: Run) -> None:
     assert run("--binary", stdin=b"\0\x13\0\1\n")[:2] == (0, run("001300010a")[1])
 
 
+def test_what_has_no_end_is_not_read_for_ever(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oddwire.cli.decode._LONGEST", 17)
+    assert run(stdin=b"001200040002abcd\n" * 2)[0] == 0
+    assert run(stdin=b"9c41\n" + b"0" * 18)[::2] == (2, "oddwire: line 2: should have 17 characters at most\n")
+    assert run("--binary", stdin=b"\0\x12" + b"\0" * 15)[0] == 1
+    assert run("--binary", stdin=b"\0" * 18) == (2, "", "oddwire: a payload on stdin should have 17 bytes at most\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "told"),
     [
