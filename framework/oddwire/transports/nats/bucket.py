@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from oddwire.transports.nats.connection import BrokerConnection
@@ -15,6 +17,12 @@ __all__ = ["Bucket", "Value"]
 
 _GONE: Final = ("DEL", "PURGE", "MaxAge")  # of KV-Operation and Nats-Marker-Reason
 _TIME_LIMIT: Final = 5.0
+_TOO_MANY: Final = "413"  # subjects: nats-server answers for 1024 at most
+_PART: Final = 512
+
+
+class _TooMany(BrokerUnavailable):
+    """The bucket has more keys than the broker answers for at once."""
 
 
 class Value(NamedTuple):
@@ -104,6 +112,27 @@ class Bucket:
 
         In a cluster of brokers it may be some milliseconds behind.
         """
+        try:
+            return await self._read([f"{self._subject(prefix)}>"])
+        except _TooMany:
+            subjects, found = await self._subjects(prefix), dict[str, Value]()
+            for at in range(0, len(subjects), _PART):
+                found |= await self._read(subjects[at : at + _PART])
+            return found
+
+    async def _subjects(self, prefix: str) -> list[str]:
+        """Return the subjects of the keys below a prefix, also of keys that were deleted lately."""
+        found: list[str] = []
+        while True:
+            wanted = {"subjects_filter": f"{self._subject(prefix)}>", "offset": len(found)}
+            info = await self._connection.api(f"STREAM.INFO.{self._stream}", wanted)
+            page = info["state"].get("subjects") or {}
+            found += page
+            if not page or len(found) >= int(info.get("total", 0)):
+                return found
+
+    async def _read(self, subjects: Sequence[str]) -> dict[str, Value]:
+        """Return the values of subjects, which may have wildcards."""
         client, found = self._connection.client, dict[str, Value]()
         asked = f"$JS.API.DIRECT.GET.{self._stream}"
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -120,6 +149,8 @@ class Bucket:
                     ended.set_result(None)
                 elif status == "503":
                     ended.set_exception(BrokerUnavailable(f"bucket {self.name} is not there"))
+                elif status == _TOO_MANY:
+                    ended.set_exception(_TooMany(f"bucket {self.name} has too many keys"))
                 else:
                     ended.set_exception(BrokerUnavailable(f"bucket {self.name}: {headers.get('Description', status)}"))
                 return
@@ -143,8 +174,7 @@ class Bucket:
         lost.append(fail)
         denied.append(deny)
         try:
-            wanted = f'{{"multi_last": ["{self._subject(prefix)}>"]}}'.encode()
-            await self._connection.publish(asked, wanted, reply=inbox)
+            await self._connection.publish(asked, json.dumps({"multi_last": subjects}).encode(), reply=inbox)
             async with asyncio.timeout(_TIME_LIMIT):
                 await ended
         except TimeoutError:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
-from tests.support.waiting import until_answered
+from tests.support.broker import Broker
+from tests.support.waiting import until, until_answered
 
 from oddwire.transports.nats.bucket import Bucket, Value
 from oddwire.transports.nats.connection import BrokerConnection
-from oddwire.transports.nats.errors import BrokerRefused, BrokerUnavailable, UnexpectedSequence
+from oddwire.transports.nats.errors import BrokerDenied, BrokerRefused, BrokerUnavailable, UnexpectedSequence
 
 
 async def test_compare_and_set(connection: BrokerConnection) -> None:
@@ -80,6 +84,63 @@ async def test_a_value_with_the_headers_of_an_answer_is_a_value(
     first = (await connection.append(f"$KV.{bucket.name}.a", b"1", headers=headers)).sequence
     second = await bucket.put("b", b"2")
     assert await bucket.all() == {"a": Value(b"1", first), "b": Value(b"2", second)}
+
+
+async def test_more_keys_than_the_broker_answers_for_at_once(connection: BrokerConnection) -> None:
+    bucket = Bucket(connection, "MANY")
+    await bucket.create_bucket()
+    for number in range(1499):
+        await connection.publish(f"$KV.MANY.part.{number}", b"%d" % number)
+    await bucket.put("node.1", b"n")
+    await bucket.put("part.gone", b"")
+    await bucket.delete("part.gone")
+    found = await bucket.all()
+    assert {key: value.data for key, value in found.items()} == {
+        **{f"part.{number}": b"%d" % number for number in range(1499)},
+        "node.1": b"n",
+    }
+    assert found["part.7"] == await bucket.get("part.7")
+    assert {*await bucket.all("part.")} == {*found} - {"node.1"}
+    assert {*await bucket.all("node.")} == {"node.1"}
+
+
+async def reading(bucket: Bucket, connection: BrokerConnection) -> asyncio.Task[dict[str, Value]]:
+    """Begin to read a bucket of a broker that does not answer."""
+    task = asyncio.create_task(bucket.all())
+    await until(lambda: connection.on_denied)
+    return task
+
+
+async def test_a_connection_that_is_lost_while_a_bucket_is_read(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker:
+        connection = await BrokerConnection.open(broker.address)
+        bucket = Bucket(connection, "LOST")
+        await bucket.create_bucket()
+        broker.freeze()
+        task = await reading(bucket, connection)
+        broker.kill()
+        with pytest.raises(BrokerUnavailable, match="connection to the broker was lost"):
+            await task
+        assert not connection.on_denied
+        assert not connection.on_lost
+        await connection.aclose()
+
+
+async def test_a_login_that_may_not_read_a_bucket_is_told_at_once(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker:
+        connection = await BrokerConnection.open(broker.address)
+        bucket = Bucket(connection, "DENIED")
+        await bucket.create_bucket()
+        broker.freeze()
+        task = await reading(bucket, connection)
+        (denied,) = connection.on_denied
+        error = BrokerDenied("this login may not")
+        assert not denied("$js.api.direct.get.kv_other", error)  # somebody else's
+        assert denied("$js.api.direct.get.kv_denied", error)
+        with pytest.raises(BrokerDenied):
+            await task
+        broker.thaw()
+        await connection.aclose()
 
 
 async def test_no_such_bucket(connection: BrokerConnection) -> None:
