@@ -6,10 +6,17 @@ import itertools
 
 import pytest
 
-from oddwire.transports.nats.errors import BrokerFailure, BrokerRefused, BrokerUnavailable, StreamFull
+from oddwire.transports.nats.errors import (
+    BrokerFailure,
+    BrokerRefused,
+    BrokerUnavailable,
+    StreamFull,
+    UnexpectedSequence,
+)
 from oddwire.transports.nats.patience import LONGEST, patiently, pauses
 
 SILENT, LOST = BrokerUnavailable("it is silent"), BrokerUnavailable("it is lost")
+FULL = StreamFull("full", 10077)
 
 
 class Broker:
@@ -30,8 +37,8 @@ def test_pauses_double_up_to_the_longest() -> None:
 
 async def test_a_call_is_made_until_it_is_answered_and_each_new_reason_is_told_once() -> None:
     told: list[str] = []
-    assert await patiently(Broker(SILENT, SILENT, LOST, SILENT), told.append) == 7
-    assert told == ["it is silent", "it is lost", "it is silent"]
+    assert await patiently(Broker(SILENT, SILENT, LOST, FULL, SILENT), told.append) == 7
+    assert told == ["it is silent", "it is lost", "full", "it is silent"]
 
 
 async def test_who_is_answered_at_once_is_told_nothing() -> None:
@@ -40,7 +47,7 @@ async def test_who_is_answered_at_once_is_told_nothing() -> None:
     assert told == []
 
 
-@pytest.mark.parametrize("error", [BrokerRefused("no", 10059), StreamFull("full", 10077)])
+@pytest.mark.parametrize("error", [BrokerRefused("no", 10059), UnexpectedSequence("no", 10071)])
 async def test_what_is_refused_is_not_asked_again(error: BrokerFailure) -> None:
     broker = Broker(error, SILENT)
     with pytest.raises(type(error)):
