@@ -208,8 +208,9 @@ class PeerRpc:
         Parameters are keywords, or ``params``: a mapping, an instance of a subtype, or a list for methods that take
         them by position. With a `Procedure` in place of the name, ``params`` is of its type, and the result, too. Bytes
         and keys are sent as hex digits, subtypes by their fields. ``timeout`` is in seconds,
-        None waits for ever. An answer counts from this peer, on this connection, once; others are dropped. Cancelled
-        or timed out, the peer is not told, as JSON-RPC has no way to do so.
+        None waits for ever. An answer counts from this peer, on this connection, once; others are dropped. An error
+        without an id, of what the peer could not read, is for the one call that waits. Cancelled or timed out, the peer
+        is not told, as JSON-RPC has no way to do so.
 
         Raises `RemoteRpcError` with the peer's error; `ReplyTimeout`; `PeerNotConnected`; `ConnectionClosed` if the
         peer disconnects first; `MalformedMessage` for an answer that is not of JSON-RPC, or of the type ``result``;

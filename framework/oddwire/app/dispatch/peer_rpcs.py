@@ -202,10 +202,13 @@ class PeerRpcs:
         document, calls = message.document, queue.calls
         identity = document.get("id")
         call = calls.get(identity) if calls is not None and type(identity) is str else None
+        if identity is None and calls and "result" not in document:  # of a request that the peer could not read
+            waiting = [one for one in calls.values() if one[2] is type(message) and not one[0].done()]
+            call = waiting[0] if len(waiting) == 1 else None
         if call is None or call[2] is not type(message) or call[0].done():
             self._core.counters.dropped["unasked_reply"] += 1
             self._core.transport.wasted(queue.peer.node_id)
-            if identity is None:  # the peer could not read what we sent, or answers what nobody asked
+            if identity is None:  # one of several requests, or what nobody asked
                 logger.info("an error without an id from %s: %.500r", queue.peer, document.get("error"))
             return None
         call[0].set_result(document)  # from now on it is done, so the same answer once more is not for it

@@ -838,6 +838,33 @@ async def test_a_peers_error_is_raised() -> None:
         assert caught.value.node_id == str(ALICE)
 
 
+async def test_a_peer_that_could_not_read_a_request_answers_the_one_call_that_waits() -> None:
+    extension, rpc = client()
+    other = Extension("other", version="1.0")
+    others = PeerRpc(other, OTHER)
+    # As lightning-liquidity 0.3.0-rc3 answers an LSPS5 webhook that is not HTTPS
+    unread = {"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "parse error", "data": None}}
+    async with raw(extension, other) as peer:
+        peer.receive(unread)  # nobody has asked
+        elsewhere = asyncio.create_task(others.call(peer.peer, "m"))
+        (before,) = await peer.sent()
+        call = asyncio.create_task(rpc.call(peer.peer, "m"))
+        await peer.sent(2)
+        peer.receive({**unread, "result": None})  # no error alone
+        peer.receive(unread)
+        with pytest.raises(RemoteRpcError, match=r"^parse error\n") as caught:
+            await call
+        assert (caught.value.code, caught.value.node_id) == (-32700, str(ALICE))
+        both = [asyncio.create_task(rpc.call(peer.peer, "m")) for _ in range(2)]
+        asked = (await peer.sent(4))[2:]
+        peer.receive(unread)  # of which of them, nobody can say
+        for one in asked:
+            peer.receive({"jsonrpc": "2.0", "id": one["id"], "result": "good"})
+        peer.receive({"jsonrpc": "2.0", "id": before["id"], "result": "good"}, OTHER)
+        assert await asyncio.gather(*both, elsewhere) == ["good"] * 3
+        assert peer.app.counters.dropped == {"unasked_reply": 3}
+
+
 async def test_guessed_foreign_late_and_repeated_answers_are_dropped() -> None:
     extension, rpc = client()
     other = Extension("other", version="1.0")
