@@ -23,10 +23,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from oddwire.codecs import Plan
-from oddwire.codecs.base import with_type
 from oddwire.codecs.bolt.codec import BoltCodec
-from oddwire.codecs.bolt.reference_reading import Reader
-from oddwire.errors import CodecError, EncodeError, Truncated, UnknownMessage
+from oddwire.errors import EncodeError, Truncated, UnknownMessage
 from oddwire.known import Protocol
 from oddwire.schema import Message, schema_of
 from oddwire.schema.bolt_csv import Namespace, load_csv
@@ -58,12 +56,8 @@ def decode_failure(failure: bytes) -> Message:
     """
     cls = _class_of(FAILURES, failure, "failure message")
     schema = schema_of(cls)
-    try:
-        # BOLT 4, Receiving Failure Codes: extra bytes MUST be ignored. A plan takes none but a valid extension.
-        values, _ = Reader(failure).fields(schema, 2, len(failure), "$")
-    except CodecError as error:
-        raise with_type(error, schema)  # noqa: B904 - the same error
-    return cls(**values)
+    read = _plan(_failures_and_more()[schema.name]).decode(failure)
+    return cls(**{field.name: getattr(read, field.name) for field in schema.fields})
 
 
 def encode(message: Message) -> bytes:
@@ -90,6 +84,15 @@ def _class_of(known: Mapping[int, type[Message]], payload: bytes, what: str) -> 
 
 
 @cache
+def _failures_and_more() -> Mapping[str, type[Message]]:
+    """Return the failure messages by name, with a field for what is behind the others."""
+    # BOLT 4, Receiving Failure Codes: extra bytes MUST be ignored. Other messages have a valid extension there, if any.
+    names = [schema_of(cls).name for cls in FAILURES.values()]
+    rows = [row for row in _text(4).splitlines() if row.startswith("msg") and row.split(",")[1] in names]
+    return load_csv([*rows, *(f"msgdata,{name},extra_bytes,byte,..." for name in names)], module=__name__).messages
+
+
+@cache
 def _plan(cls: type[Message]) -> Plan:
     return BoltCodec().compile(schema_of(cls))
 
@@ -99,9 +102,13 @@ def _plan(cls: type[Message]) -> Plan:
 
 def _load() -> tuple[Namespace, Mapping[str, int]]:
     """Return all classes, and by name the BOLT that a message, subtype or TLV stream is in."""
-    texts = {bolt: (pkgutil.get_data("oddwire.known", f"bolt{bolt:02}.csv") or b"").decode() for bolt in _BOLTS}
+    texts = {bolt: _text(bolt) for bolt in _BOLTS}
     origins = {name: bolt for bolt, text in texts.items() for name in _DEFINED.findall(text)}
     return load_csv(*texts.values(), module=__name__), origins
+
+
+def _text(bolt: int) -> str:
+    return (pkgutil.get_data("oddwire.known", f"bolt{bolt:02}.csv") or b"").decode()
 
 
 def _named(namespace: Namespace, origins: Mapping[str, int]) -> dict[str, type]:

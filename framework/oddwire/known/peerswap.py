@@ -5,8 +5,8 @@ From ``docs/peer-protocol.md``, protocol version 7, and what it leaves out (the 
 are JSON objects. A swap is known by its ``swap_id``, which is in all its messages and is checked against the peer.
 
 What is written is what the program writes, but for ``<``, ``>``, ``&`` and line separators in a text, which Go's JSON
-escapes, and for the colons of `Scid`. What a receiver has to answer with `Cancel`, a network that it does not know say, or an asset beside a network, is not refused
-here, as then it could not be answered.
+escapes, and for the colons of `Scid`. What a receiver has to answer with `Cancel`, a network that it does not know say,
+or an asset beside a network, is not refused here, as then it could not be answered.
 """
 
 from __future__ import annotations
