@@ -740,7 +740,7 @@ async def test_on_stopping_has_the_grace_and_messages_are_handled_meanwhile(
         transport.connect_peer(ALICE)
         log.clear()
         begun = loop.time()
-    assert 7 <= loop.time() - begun < 8
+    assert 7 <= loop.time() - begun < 60
     assert log == ["peers: 1", "handled", "other stopping", "other shutdown"]
     (record,) = caplog.records
     line = stopping.__code__.co_firstlineno + 6

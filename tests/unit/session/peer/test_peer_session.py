@@ -205,7 +205,7 @@ async def test_asks_the_program_that_names_the_extension_and_type(stage: Any) ->
 
 
 async def test_an_extension_is_waited_for_whoever_speaks_it(stage: Any) -> None:
-    stage = stage(spoken=OURS, hello_wait=0.05)
+    stage = stage(spoken=OURS, hello_wait=1.0)
     peer = await stage.connect()
     waiting = [asyncio.create_task(peer.wait_for_hello(name)) for name in ("chat", "quote", "quote")]
     stage.say(Hello(0, 1, 1, 10, speaks("chat")), 1)
