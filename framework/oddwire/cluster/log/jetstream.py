@@ -66,7 +66,8 @@ class JetStreamSubject:
                 found.append(Message(int(headers["Nats-Sequence"]), message.data))
             elif not ended.done():
                 status = headers.get("Status", "")
-                ended.set_result("" if status in ("204", "404") else headers.get("Description", status))
+                said = "nobody answers" if status == "503" else headers.get("Description", status)
+                ended.set_result("" if status in ("204", "404") else said)
 
         def fail() -> None:
             if not ended.done():

@@ -314,7 +314,10 @@ class Consumer:
         pending = headers.get("Nats-Pending-Messages", "")
         self._asked = max(0, self._asked - int(pending)) if pending.isdecimal() else self._asked
         if status == "503" or text.startswith(_RENEWING):
-            logger.info("consumer %s is made anew: %s", self._name, printable(text or status))
+            # Newer servers add a header there, which nats-py takes for a part of the description
+            logger.info(
+                "consumer %s is made anew: %s", self._name, "nobody has it" if status == "503" else printable(text)
+            )
             self._renew()
         elif status not in ("404", "408") and not text.startswith(("Batch Completed", "Message Size Exceeds")):
             logger.warning("consumer %s: %s %s", self._name, printable(status), printable(text))

@@ -15,6 +15,7 @@ from oddwire.cluster.log.writer import LogWriter
 from oddwire.errors import StoreError
 from oddwire.proto.keys import NodeId
 from oddwire.transports.nats.connection import BrokerConnection
+from oddwire.transports.nats.errors import BrokerUnavailable
 
 
 async def read(place: LogPlace) -> list[Done]:
@@ -64,6 +65,8 @@ async def test_a_log_whose_stream_is_gone(connection: BrokerConnection) -> None:
     ) as caught:
         await LogWriter.take(place, "")
     assert caught.value.reason == "io"
+    with pytest.raises(BrokerUnavailable, match=r"ow\.log\.0277.*\.0: nobody answers$"):
+        await read(place)
 
 
 async def test_who_is_not_the_owner_any_more_is_told_who_is(place: LogPlace) -> None:
