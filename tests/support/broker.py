@@ -89,6 +89,12 @@ class Broker:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
+    def reload(self, settings: str) -> None:
+        """Replace its configuration while it runs."""
+        assert self.process is not None
+        self.config.write_text(settings)
+        self.process.send_signal(signal.SIGHUP)
+
     def _end(self, number: signal.Signals) -> None:
         if self.process is not None:
             self.process.send_signal(number)

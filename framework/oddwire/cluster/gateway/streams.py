@@ -104,13 +104,13 @@ async def set_up(connection: BrokerConnection, node: NodeId, setup: Setup) -> in
     """
     try:
         replicas = setup.replicas or 1
-        wanted = stream_settings(node, replicas, setup.max_waiting or DEFAULT_BYTES)
-        there = {each["name"]: await connection.stream_info(each["name"]) for each in wanted}
+        streams = stream_settings(node, replicas, setup.max_waiting or DEFAULT_BYTES)
+        there = {each["name"]: await connection.stream_info(each["name"]) for each in streams}
         first = _first(node, there)
         for name, age in ((META, 0.0), (LEASES, TIMES.ttl)):
             await Bucket(connection, name, max_age=age).create_bucket(replicas=replicas, first=first)
         partitions = await _agree(connection, node, setup, there)
-        for settings in wanted:
+        for settings in streams:
             await _make(connection, settings, setup, there[settings["name"]], first)
     except BrokerRefused as error:
         raise DefinitionError(f"the broker does not set up the cluster: {error.reason}") from error

@@ -21,6 +21,7 @@ from oddwire.errors import TransportError
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.transports.nats.address import BrokerAddress
+from oddwire.transports.nats.client import PatientClient
 from oddwire.transports.nats.errors import (
     BrokerDenied,
     BrokerRefused,
@@ -32,7 +33,6 @@ from oddwire.transports.nats.login import check_login
 
 try:
     from nats import errors
-    from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 except ImportError:
@@ -80,7 +80,7 @@ class BrokerConnection:
 
     def __init__(self, address: BrokerAddress) -> None:
         self.address = address
-        self.client = Client()
+        self.client = PatientClient()
         """nats-py's client, for subscriptions. What it publishes while there is no connection fails."""
         self.on_lost: list[Callable[[], object]] = []
         """Called when the connection is lost."""
@@ -187,7 +187,10 @@ class BrokerConnection:
         if said == self._said or self._closing:
             return
         self._said = said
-        if self._tells and not self.client.is_connected:
+        if self._tells and not self.client.is_connected and _is_final(error):
+            text = "the broker at %s does not let us in any more, tried again until it does: %s"
+            logger.error(text, self.address.shown, said)
+        elif self._tells and not self.client.is_connected:
             logger.warning("no broker answers at %s, tried again until one does: %s", self.address.shown, said)
         elif self._tells:
             logger.warning("the broker at %s: %s", self.address.shown, said)

@@ -1,0 +1,45 @@
+"""nats-py's client, which connects anew also where nats-py would close for good."""
+
+from __future__ import annotations
+
+from oddwire.errors import TransportError
+
+try:
+    from nats import errors
+    from nats.aio.client import PERMISSIONS_ERR, STALE_CONNECTION, Client
+except ImportError:
+    raise TransportError("the broker's client needs nats-py: pip install 'oddwire[cluster]'") from None
+
+__all__ = ["PatientClient"]
+
+
+class PatientClient(Client):
+    """A `Client` that a broker's error does not close, once it was connected.
+
+    A login that expires, or is taken back, is one: the file that it is in is read again at each attempt, and may have
+    another one by then. nats-py would close, or end its task of attempts, and nobody would hear of it.
+    """
+
+    async def _process_err(self, err_msg: str) -> None:
+        said = err_msg.lower()
+        if not self.is_connected or PERMISSIONS_ERR in said or STALE_CONNECTION in said:
+            await super()._process_err(err_msg)
+            return
+        error = errors.Error(f"nats: {err_msg.strip().strip(chr(39))}")
+        await self._error_cb(error)
+        await self._process_op_err(error)
+
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except (OSError, errors.Error, TimeoutError):
+            self._hang_up()
+            raise
+        except Exception as error:  # a file without a login, as it is being written
+            self._hang_up()
+            raise errors.Error(f"nats: {str(error) or type(error).__name__}") from error
+
+    def _hang_up(self) -> None:
+        """Close what the next attempt would leave open."""
+        if self._transport is not None:
+            self._transport.close()
