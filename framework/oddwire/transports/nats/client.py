@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from oddwire.errors import TransportError
 
 try:
     from nats import errors
-    from nats.aio.client import PERMISSIONS_ERR, STALE_CONNECTION, Client
+    from nats.aio.client import Client
 except ImportError:
     raise TransportError("the broker's client needs nats-py: pip install 'oddwire[cluster]'") from None
 
 __all__ = ["PatientClient"]
+
+_NOT_FINAL: Final = ("permissions violation", "stale connection")  # nats-py does what is right with them
 
 
 class PatientClient(Client):
@@ -21,8 +25,7 @@ class PatientClient(Client):
     """
 
     async def _process_err(self, err_msg: str) -> None:
-        said = err_msg.lower()
-        if not self.is_connected or PERMISSIONS_ERR in said or STALE_CONNECTION in said:
+        if not self.is_connected or any(text in err_msg.lower() for text in _NOT_FINAL):
             await super()._process_err(err_msg)
             return
         error = errors.Error(f"nats: {err_msg.strip().strip(chr(39))}")
@@ -42,4 +45,4 @@ class PatientClient(Client):
     def _hang_up(self) -> None:
         """Close what the next attempt would leave open."""
         if self._transport is not None:
-            self._transport.close()
+            self._transport.close()  # type: ignore[no-untyped-call]
