@@ -78,6 +78,7 @@ class PartitionProgram:
         self._jobs = jobs
         self._transport: Transport | None = None
         self._running: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Take the partition's store from whoever had it, bring it up to date, and start the application.
@@ -123,8 +124,11 @@ class PartitionProgram:
         await self._close_store()
 
     async def _close_store(self) -> None:
-        if self._store is not None:
-            await self._store.aclose()
+        """Close the store once, also where a program that is ending is cut off."""
+        if self._closing is None and self._store is not None:
+            self._closing = asyncio.create_task(self._store.aclose(), name=f"store of partition {self._partition}")
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
 
     def is_of(self, run: object) -> bool:
         """Return whether the transport is one to this run of the gateway, as far as it says."""

@@ -147,3 +147,26 @@ async def test_a_start_that_is_cancelled_leaves_no_store_open(made):
     assert starting.cancelled()
     assert made.store.closed
     await made.program.end()
+
+
+class CountingStore(FakeStore):
+    closings = 0
+
+    async def aclose(self):
+        self.closings += 1
+        await asyncio.sleep(0)  # as one that closes its files in a thread
+        await super().aclose()
+
+
+async def test_a_program_that_is_cut_off_while_it_ends_closes_its_store_once():
+    store = CountingStore(Fences(), 1)
+
+    def application(transport, *_):
+        return Application(Extension("quote", version="1"), transport=transport, session=False)
+
+    parts = Parts(store=lambda *_: store, transport=lambda *_: MemoryTransport(), application=application)
+    program = PartitionProgram(NODE, 1, parts, None)
+    await program.start()
+    await asyncio.gather(program.end(), program.cut_off("lost"))
+    assert store.closed
+    assert store.closings == 1

@@ -42,6 +42,13 @@ class PatientClient(Client):
             self._hang_up()
             raise errors.Error(f"nats: {str(error) or type(error).__name__}") from error
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        transport = self._transport
+        if not self.is_connected or transport is None or transport.at_eof():
+            # nats-py would write it to a transport that is closed, where one of TLS raises
+            self._pending, self._pending_data_size = [], 0
+        await super()._close(status, do_cbs)
+
     def _hang_up(self) -> None:
         """Close what the next attempt would leave open."""
         if self._transport is not None:

@@ -232,7 +232,7 @@ class BrokerConnection:
     async def aclose(self) -> None:
         """Close the connection. Idempotent."""
         self._closing = True
-        with contextlib.suppress(errors.Error, OSError):
+        with contextlib.suppress(errors.Error, OSError, AttributeError):  # the last of asyncio's TLS that was lost
             await self.client.close()
         await self._lost()
 

@@ -58,3 +58,13 @@ async def test_a_file_that_has_no_login_for_a_moment(tmp_path: Path) -> None:
         broker.seeds["admin"].write_bytes(seed)
         await until(lambda: connection.is_connected)
         await connection.aclose()
+
+
+async def test_one_that_is_closed_while_a_broker_with_tls_is_away(tmp_path: Path) -> None:
+    with GuardedBroker(tmp_path, {}) as broker:
+        connection = await BrokerConnection.open(broker.address_of("admin"))
+        broker.kill()
+        await until(lambda: not connection.is_connected)
+        await connection.client.subscribe("later")
+        await connection.aclose()
+        assert connection.client.is_closed
