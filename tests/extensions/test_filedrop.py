@@ -721,6 +721,22 @@ async def test_who_was_offered_nothing_waits_for_no_place(pair, source, monkeypa
         await held.aclose()
 
 
+async def test_for_who_was_offered_nothing_the_store_is_left_alone(pair, monkeypatch) -> None:
+    asked: list[object] = []
+    find = book.Book.find
+
+    async def count(*given: Any) -> Any:
+        asked.append(given)
+        return await find(*given)
+
+    monkeypatch.setattr(book.Book, "find", count)
+    thief = lying(lambda request: chunks())
+    async with pair(("filedrop",), (thief,)) as (_, receiver):
+        with pytest.raises(RemoteFailure, match="not offered to you"):
+            await drain(receiver.peers[0].stream(filedrop.Fetch(key=KEY, offset=0), filedrop.Chunk))
+        assert asked == []
+
+
 async def drain(stream: AsyncIterator[filedrop.Chunk]) -> None:
     async for _ in stream:
         pass

@@ -89,14 +89,22 @@ class Book:
 
     def __init__(self, store: ExtensionStore) -> None:
         self._store = store
+        self._offered_to: set[str] = set()
 
     async def prepare(self) -> None:
         """Make the table."""
         await self._store.execute(_TABLE)
+        rows = await self._store.execute("SELECT DISTINCT peer FROM filedrop_files WHERE way = 'out'")
+        self._offered_to.update(peer for (peer,) in rows)
+
+    def has_offered(self, peer: NodeId) -> bool:
+        """Return whether anything was offered to a peer, without a look into the store, which strangers could crowd."""
+        return str(peer) in self._offered_to
 
     async def add_outgoing(self, peer: NodeId, offer: Offer, path: Path, mark: str) -> int:
         """Add what we offer, and return its number. From then on its peer is no stranger."""
         await self.know(peer)
+        self._offered_to.add(str(peer))
         return await self._add("out", peer, offer, path=str(path), mark=mark)
 
     async def add_incoming(self, peer: NodeId, offer: Offer, *, stranger: bool) -> int | None:

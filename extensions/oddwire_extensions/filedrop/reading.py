@@ -83,7 +83,7 @@ class Reader:
                 await self._book.save(drop, sent)
 
     async def _offered(self, peer: NodeId, request: Fetch) -> Drop:
-        drop = await self._book.find("out", peer, request.key)
+        drop = await self._book.find("out", peer, request.key) if self._book.has_offered(peer) else None
         if drop is None or not drop.is_open:
             raise Refuse("this file is not offered to you", code=FINAL)
         if request.offset > drop.size:
