@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 from tests.support.waiting import until_answered
 
-from oddwire import CodecError, Context, Extension, Message, RemoteFailure
-from oddwire_extensions.rates import Rate, Subscribe, Unsubscribe, deliveries, publisher
+from oddwire import CodecError, Context, Extension, ExtensionStore, Message, RemoteFailure
+from oddwire_extensions.rates import Rate, Subscribe, TopicList, Topics, Unsubscribe, deliveries, publisher
 from oddwire_extensions.rates.deliveries import EACH
 from oddwire_extensions.rates.subscriber import RENEWED
 
@@ -166,6 +166,47 @@ async def test_one_peer_and_all_peers_are_limited(app_pair) -> None:
             await (await peer.deliver(Subscribe(topic=f"t{number}"))).delivered()
         with pytest.raises(RemoteFailure, match="there are 64 subscriptions of one peer at most"):
             await (await peer.deliver(Subscribe(topic="more"))).delivered()
+
+
+async def test_for_a_crowd_that_asks_and_comes_again_the_store_is_read_once(app_pair, monkeypatch) -> None:
+    asked = []
+    execute = ExtensionStore.execute
+
+    async def count(self, sql, parameters=()):
+        asked.append(sql)
+        return await execute(self, sql, parameters)
+
+    async with app_pair(("rates",), ("rates",)) as (feed, reader):
+        await feed.call("rates-publish", "eur/btc", "1")
+        monkeypatch.setattr(ExtensionStore, "execute", count)
+        peer = reader.peers[0]
+        for _ in range(3):
+            answers = await asyncio.gather(*(peer.request(Topics(), TopicList) for _ in range(4)))
+            assert [str(topic.value) for answer in answers for topic in answer.topics] == ["1"] * 4
+            await reader.disconnect(feed.node_id)
+            peer = await reader.connect(feed.uris[0])
+        assert len([sql for sql in asked if "rates_subscribers" not in sql]) == 1  # those are looked for now and then
+        for change in (("rates-publish", "eur/btc", "2"), ("rates-publish", "a", "3"), ("rates-withdraw", "eur/btc")):
+            await feed.call(*change)
+            rows = await feed.store("rates").execute("SELECT topic, value FROM rates_topics WHERE value NOTNULL")
+            listing = await peer.request(Topics(), TopicList)
+            assert sorted((topic.topic, str(topic.value)) for topic in listing.topics) == sorted(rows)
+
+
+async def test_what_is_published_while_the_list_is_read_is_in_the_next_one(run_app, monkeypatch) -> None:
+    read = publisher._read_topics
+    async with run_app("rates") as feed:
+        listing = publisher.Listed()
+
+        async def and_then(context):
+            found = await read(context)
+            if not found.topics:
+                await feed.call("rates-publish", "eur/btc", "1")
+                listing.forget()
+            return found
+
+        monkeypatch.setattr(publisher, "_read_topics", and_then)
+        assert [topic.topic for topic in (await listing.now(feed.context("rates"))).topics] == ["eur/btc"]
 
 
 async def test_subscriptions_that_are_not_renewed_end(run_app, monkeypatch, clock) -> None:

@@ -100,8 +100,10 @@ async def _arrived(context: AppContext, peer: str, topic: str) -> None:
 @router.every(5)
 async def resume(context: AppContext, underway: Underway) -> None:
     """Go on with values that were on their way before a restart, and have arrived since."""
+    subscribed = {peer for (peer,) in await context.store.execute("SELECT DISTINCT peer FROM rates_subscribers")}
     for peer in context.app.peers:
-        await _resume(context, str(peer), await context.store.execute(_LACKING, (str(peer),)), underway)
+        if str(peer) in subscribed:
+            await _resume(context, str(peer), await context.store.execute(_LACKING, (str(peer),)), underway)
 
 
 async def _resume(context: AppContext, peer: str, rows: list[Any], underway: Underway) -> None:

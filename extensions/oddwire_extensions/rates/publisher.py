@@ -20,6 +20,35 @@ MAX_TEXT: Final = 200
 router = Router()
 
 
+class Listed:
+    """The list of topics as it was read last: whoever asks has the store read once for each value that is published."""
+
+    def __init__(self) -> None:
+        self._list: TopicList | None = None
+        self._is_current = False
+        self._reading = asyncio.Lock()
+
+    async def now(self, context: AppContext) -> TopicList:
+        """Return the list."""
+        async with self._reading:  # who asks meanwhile gets the same
+            while self._list is None:
+                self._is_current = True
+                found = await _read_topics(context)
+                if self._is_current:
+                    self._list = found
+            return self._list
+
+    def forget(self) -> None:
+        """Have it read anew: a value was published."""
+        self._list, self._is_current = None, False
+
+
+@router.provide
+def listed() -> Listed:
+    """Nothing is read at first."""
+    return Listed()
+
+
 @router.option("rates-strangers")
 def strangers(value: int = 1000) -> int:
     """Let strangers have so many subscriptions in all."""
@@ -52,20 +81,24 @@ async def prepare(context: AppContext) -> None:
 
 
 @router.rpc("rates-publish")
-async def publish(context: AppContext, topic: str, value: str, underway: Underway) -> dict[str, object]:
+async def publish(
+    context: AppContext, topic: str, value: str, underway: Underway, listed: Listed
+) -> dict[str, object]:
     """Publish a decimal number to all who are subscribed to the topic."""
-    return await _publish(context, topic, _digits(value), underway)
+    return await _publish(context, topic, _digits(value), underway, listed)
 
 
 @router.rpc("rates-withdraw")
-async def withdraw(context: AppContext, topic: str, underway: Underway) -> dict[str, object]:
+async def withdraw(context: AppContext, topic: str, underway: Underway, listed: Listed) -> dict[str, object]:
     """Publish that there are no more values of a topic."""
     if not await context.store.execute("SELECT 1 FROM rates_topics WHERE topic = ? AND value NOTNULL", (topic,)):
         raise ValueError(f"there is no topic {topic!r}; rates-publish makes one")
-    return await _publish(context, topic, None, underway)
+    return await _publish(context, topic, None, underway, listed)
 
 
-async def _publish(context: AppContext, topic: str, value: str | None, underway: Underway) -> dict[str, object]:
+async def _publish(
+    context: AppContext, topic: str, value: str | None, underway: Underway, listed: Listed
+) -> dict[str, object]:
     context.app.registry.encode(to_rate(topic, value, time.time()))  # raises for a topic that cannot be
     async with context.store.transaction():
         rows = await context.store.execute("SELECT value FROM rates_topics WHERE topic = ?", (topic,))
@@ -79,6 +112,7 @@ async def _publish(context: AppContext, topic: str, value: str | None, underway:
             await context.store.execute(
                 "INSERT OR REPLACE INTO rates_topics VALUES (?, ?, ?, ?)", (topic, value, serial, time.time())
             )
+    listed.forget()
     waiting = await context.store.execute(WAITING, (topic,))
     for (peer,) in waiting:
         context.spawn(send(context, peer, topic, underway), name=f"rates {peer:.8}")
@@ -86,8 +120,12 @@ async def _publish(context: AppContext, topic: str, value: str | None, underway:
 
 
 @router.on(Topics)
-async def topics(context: Context, request: Topics) -> TopicList:
+async def topics(context: Context, request: Topics, listed: Listed) -> TopicList:
     """Answer with all topics that have a value."""
+    return await listed.now(context)
+
+
+async def _read_topics(context: AppContext) -> TopicList:
     rows = await context.store.execute(
         "SELECT topic, value, at FROM rates_topics WHERE value NOTNULL ORDER BY topic LIMIT ?", (MAX_TOPICS,)
     )
@@ -97,14 +135,14 @@ async def topics(context: Context, request: Topics) -> TopicList:
 
 
 @router.task
-async def publish_feerates(context: AppContext, underway: Underway) -> None:
+async def publish_feerates(context: AppContext, underway: Underway, listed: Listed) -> None:
     """Publish the node's feerates, if that is wanted."""
     while seconds := context.options["rates-feerates"]:
         try:
             found = await context.node.call("feerates", {"style": "perkb"})
             for estimate in found["perkb"].get("estimates", ()):
                 topic = f"feerate/{int(estimate['blockcount'])}"
-                await _publish(context, topic, str(int(estimate["smoothed_feerate"])), underway)
+                await _publish(context, topic, str(int(estimate["smoothed_feerate"])), underway, listed)
         except (OddwireError, ValueError) as error:  # the node has none, or there is no room for a topic
             context.logger.warning("no feerates: %s", error)
         await asyncio.sleep(seconds)

@@ -18,9 +18,13 @@ router = Router()
 
 
 class Renewed:
-    """When subscriptions were renewed, by the event loop's clock, which nobody sets: a restart renews them all."""
+    """When subscriptions were renewed, by the event loop's clock, which nobody sets: a restart renews them all.
+
+    ``publishers`` are those whom we were ever subscribed to: for others, who come and go, the store is left alone.
+    """
 
     def __init__(self) -> None:
+        self.publishers: set[str] = set()
         self._when: dict[tuple[str, str], float] = {}
 
     def is_due(self, publisher: str, topic: str) -> bool:
@@ -40,12 +44,14 @@ def renewed() -> Renewed:
 
 
 @router.on_startup
-async def prepare(context: AppContext) -> None:
+async def prepare(context: AppContext, renewed: Renewed) -> None:
     """Make the table: what we are subscribed to, the newest values, and what its publisher has ended."""
     await context.store.execute(
         "CREATE TABLE IF NOT EXISTS rates_subscriptions (publisher TEXT, topic TEXT, value TEXT, at REAL, "
         "ended INTEGER, PRIMARY KEY (publisher, topic))"
     )
+    rows = await context.store.execute("SELECT DISTINCT publisher FROM rates_subscriptions")
+    renewed.publishers.update(publisher for (publisher,) in rows)
 
 
 @router.rpc("rates-topics")
@@ -60,6 +66,7 @@ async def ask_topics(context: AppContext, node_id: NodeId) -> list[dict[str, obj
 @router.rpc("rates-subscribe")
 async def subscribe(context: AppContext, node_id: NodeId, topic: str, renewed: Renewed) -> dict[str, object]:
     """Subscribe to a topic of a peer's."""
+    renewed.publishers.add(str(node_id))
     async with context.store.transaction():
         await context.app.peer(node_id).deliver(Subscribe(topic=topic))
         await context.store.execute(
@@ -120,6 +127,8 @@ async def renew_all(context: AppContext, renewed: Renewed) -> None:
 
 
 async def _renew(context: AppContext, peer: Peer, renewed: Renewed) -> None:
+    if str(peer) not in renewed.publishers:
+        return
     rows = await context.store.execute(
         "SELECT topic FROM rates_subscriptions WHERE publisher = ? AND NOT ended", (str(peer),)
     )
