@@ -484,6 +484,29 @@ async def test_what_a_client_has_begun_counts_though_it_leaves(
                 await asyncio.sleep(0.01)
 
 
+async def test_what_waits_for_a_place_ends_with_its_client(
+    pair: Pair, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def stuck(*_: Any) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(kept.Places, "_check", stuck)
+    async with pair((server(shop),), (client,)) as (left, right):
+        ordering = asyncio.create_task(right.call("lsps1-create-order", str(left.node_id), 100_000))
+        await began.wait()
+        await right.disconnect(left.node_id)
+        await asyncio.gather(ordering, return_exceptions=True)
+        async with asyncio.timeout(30):
+            await ended.wait()  # or who comes and goes under many names would leave any number of them here
+        assert shop.offered == 0
+
+
 async def test_what_is_paid_while_the_sweep_asks_for_it_is_kept(
     pair: Pair, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

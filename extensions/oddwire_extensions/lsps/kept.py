@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeVar, cast
+from weakref import WeakValueDictionary
 
 from oddwire import AppContext, Context, NodeId, ShortChannelId
 from oddwire.known import lsps1, lsps2
@@ -119,8 +119,8 @@ class Place:
         self._key: tuple[Table, str] | None = (table, client)
         taken[self._key] += 1
 
-    def leave(self) -> None:
-        """Count no longer; once is enough."""
+    def close(self) -> None:
+        """Count no longer. Idempotent."""
         if self._key is not None:
             self._taken[self._key] -= 1
             if not self._taken[self._key]:
@@ -133,22 +133,28 @@ class Places:
 
     def __init__(self) -> None:
         self._taken: Counter[tuple[Table, str]] = Counter()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    @contextlib.asynccontextmanager
-    async def take(self, context: Context, table: Table) -> AsyncIterator[Place]:
-        """Context manager: have a place.
+    def turn(self, client: str) -> asyncio.Lock:
+        """Return what a client's requests of the store take in turn: a crowd of them waits behind one of each other."""
+        return self._turns.setdefault(client, asyncio.Lock())
+
+    async def take(self, context: Context, table: Table) -> Place:
+        """Return a place, for its caller to close.
 
         Raises `RpcError` if this client, or all of them, have too much open that is not paid.
         """
         client, place = str(context.peer), None
         try:
-            async with context.store.transaction():  # as `keep`, where it is left: none is counted twice, or not at all
+            # As `keep`, where it is left: none is counted twice, or not at all
+            async with self.turn(client), context.store.transaction():
                 await self._check(context, table, client)
                 place = Place(self._taken, table, client)
-            yield place
-        finally:
+        except BaseException:
             if place is not None:
-                place.leave()
+                place.close()
+            raise
+        return place
 
     async def _check(self, context: Context, table: Table, client: str) -> None:
         [[here, of_all]] = await context.store.execute(
@@ -192,7 +198,7 @@ async def keep(context: Context, place: Place, identity: str, ends: float, data:
             await context.store.execute(f"DELETE FROM lsps_{table} WHERE id = ?", (identity,))  # noqa: S608
         row = (identity, str(context.peer), ends, json.dumps(data))
         await context.store.execute(f"INSERT INTO lsps_{table} VALUES (?, ?, 0, ?, ?)", row)  # noqa: S608
-        place.leave()
+        place.close()
 
 
 async def shown(context: AppContext, table: Table) -> list[dict[str, Any]]:

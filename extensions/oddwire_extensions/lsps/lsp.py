@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from datetime import UTC, datetime
@@ -90,12 +91,13 @@ def _serve_orders(extension: Extension, rpc: PeerRpc, backend: Lsps1) -> None:
 
     @rpc.method(lsps1.CREATE_ORDER)
     async def create_order(context: Context, wish: lsps1.CreateOrder, places: kept.Places) -> lsps1.Order:
-        return await kept.to_end(context, create(context, wish, places))
-
-    async def create(context: Context, wish: lsps1.CreateOrder, places: kept.Places) -> lsps1.Order:
         _check_lengths(wish)
         check_order(info.info(await info.of(context)), wish)
-        async with places.take(context, "orders") as place:  # before it costs the backend anything
+        place = await places.take(context, "orders")  # before it costs the backend anything
+        return await kept.to_end(context, create(context, wish, place))
+
+    async def create(context: Context, wish: lsps1.CreateOrder, place: kept.Place) -> lsps1.Order:
+        with contextlib.closing(place):
             return await begin(context, wish, place)
 
     async def begin(context: Context, wish: lsps1.CreateOrder, place: kept.Place) -> lsps1.Order:
@@ -122,10 +124,11 @@ def _serve_orders(extension: Extension, rpc: PeerRpc, backend: Lsps1) -> None:
         return order
 
     @rpc.method(lsps1.GET_ORDER)
-    async def get_order(context: Context, wish: lsps1.GetOrder) -> lsps1.Order:
-        rows = await context.store.execute(
-            "SELECT data FROM lsps_orders WHERE id = ? AND client = ?", (wish.order_id, str(context.peer))
-        )
+    async def get_order(context: Context, wish: lsps1.GetOrder, places: kept.Places) -> lsps1.Order:
+        async with places.turn(str(context.peer)):
+            rows = await context.store.execute(
+                "SELECT data FROM lsps_orders WHERE id = ? AND client = ?", (wish.order_id, str(context.peer))
+            )
         if not rows:
             raise RpcError(lsps1.NOT_FOUND, "Not found")
         return await _refresh(context, backend, context.peer.node_id, rows[0][0])
@@ -195,9 +198,6 @@ def _serve_sales(extension: Extension, rpc: PeerRpc, backend: Lsps2) -> None:
 
     @rpc.method(RAW_BUY)
     async def buy(context: Context, raw: RawBuy, places: kept.Places) -> lsps2.Bought:
-        return await kept.to_end(context, sell(context, raw, places))
-
-    async def sell(context: Context, raw: RawBuy, places: kept.Places) -> lsps2.Bought:
         params = _terms_of(raw)
         wish = lsps2.Buy(opening_fee_params=params, payment_size_msat=raw.payment_size_msat)
         secret = await context.store.get("secret", as_=bytes)
@@ -207,9 +207,13 @@ def _serve_sales(extension: Extension, rpc: PeerRpc, backend: Lsps2) -> None:
             text = "they have expired" if promised else "they were not promised to this client"
             raise RpcError(lsps2.INVALID_OPENING_FEE_PARAMS, f"Invalid opening fee params: {text}")
         fee = None if wish.payment_size_msat is None else _fee_of(params, wish.payment_size_msat)
+        place = await places.take(context, "sales")
+        return await kept.to_end(context, sell(context, wish, fee, place))
+
+    async def sell(context: Context, wish: lsps2.Buy, fee: int | None, place: kept.Place) -> lsps2.Bought:
         sold = {**lsps2.BUY.dump_params(wish), "opening_fee_msat": None if fee is None else str(fee)}
-        ends = read_time(params.valid_until).timestamp()
-        async with places.take(context, "sales") as place:
+        ends = read_time(wish.opening_fee_params.valid_until).timestamp()
+        with contextlib.closing(place):
             bought = buys.bought(await buys.of(context, wish, fee))
             try:
                 await kept.keep(context, place, str(bought.jit_channel_scid), ends, sold)
