@@ -177,7 +177,7 @@ async def test_which_file_was_not_delivered_is_logged(pair, tmp_path, caplog) ->
 async def test_a_file_without_end_is_not_fetched(pair, shelf, tmp_path) -> None:
     async with pair(("courier",), ("courier",), {"courier-folder": str(shelf)}) as (listener, dialer):
         target = tmp_path / "target"
-        with pytest.raises(ValueError, match=r"'map.bin' has 1048576 bytes, more than 1000: a higher limit may be"):
+        with pytest.raises(ValueError, match="has 1048576 bytes, more than 1000"):
             await dialer.call("courier-fetch", str(listener.node_id), "map.bin", str(target), 1000)
         assert not target.exists()
         await dialer.call("courier-fetch", str(listener.node_id), "map.bin", str(target), 1 << 20)

@@ -81,9 +81,7 @@ async def prepare(context: AppContext) -> None:
 
 
 @router.rpc("rates-publish")
-async def publish(
-    context: AppContext, topic: str, value: str, underway: Underway, listed: Listed
-) -> dict[str, object]:
+async def publish(context: AppContext, topic: str, value: str, underway: Underway, listed: Listed) -> dict[str, object]:
     """Publish a decimal number to all who are subscribed to the topic."""
     return await _publish(context, topic, _digits(value), underway, listed)
 
@@ -100,19 +98,21 @@ async def _publish(
     context: AppContext, topic: str, value: str | None, underway: Underway, listed: Listed
 ) -> dict[str, object]:
     context.app.registry.encode(to_rate(topic, value, time.time()))  # raises for a topic that cannot be
-    async with context.store.transaction():
-        rows = await context.store.execute("SELECT value FROM rates_topics WHERE topic = ?", (topic,))
-        if value is not None and not (rows and rows[0][0]):
-            [[number]] = await context.store.execute("SELECT count(*) FROM rates_topics WHERE value NOTNULL")
-            if number >= MAX_TOPICS:
-                raise ValueError(f"there are {number} topics, and no room for more")
-        if not rows or rows[0][0] != value:
-            serial = await context.store.get("serial", 0) + 1
-            await context.store.set("serial", serial)
-            await context.store.execute(
-                "INSERT OR REPLACE INTO rates_topics VALUES (?, ?, ?, ?)", (topic, value, serial, time.time())
-            )
-    listed.forget()
+    try:
+        async with context.store.transaction():
+            rows = await context.store.execute("SELECT value FROM rates_topics WHERE topic = ?", (topic,))
+            if value is not None and not (rows and rows[0][0]):
+                [[number]] = await context.store.execute("SELECT count(*) FROM rates_topics WHERE value NOTNULL")
+                if number >= MAX_TOPICS:
+                    raise ValueError(f"there are {number} topics, and no room for more")
+            if not rows or rows[0][0] != value:
+                serial = await context.store.get("serial", 0) + 1
+                await context.store.set("serial", serial)
+                await context.store.execute(
+                    "INSERT OR REPLACE INTO rates_topics VALUES (?, ?, ?, ?)", (topic, value, serial, time.time())
+                )
+    finally:
+        listed.forget()  # also if it was read, and then not written
     waiting = await context.store.execute(WAITING, (topic,))
     for (peer,) in waiting:
         context.spawn(send(context, peer, topic, underway), name=f"rates {peer:.8}")
