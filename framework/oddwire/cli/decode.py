@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -160,7 +161,8 @@ def _payloads(words: list[str], binary: bool) -> Iterator[bytes]:
         if len(line) > _LONGEST:
             raise CommandFailure(f"line {number}: should have {_LONGEST} characters at most", USAGE)
         if line.strip():
-            yield _hex(line.decode("utf-8", "surrogateescape").rstrip("\r\n"), f"line {number}: ")
+            text = line.removeprefix(BOM_UTF8 if number == 1 else b"").decode("utf-8", "surrogateescape")
+            yield _hex(text.rstrip("\r\n"), f"line {number}: ")
 
 
 def _hex(text: str, where: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -98,4 +99,4 @@ def _is_replaced(path: Path, file: BufferedReader) -> bool:
 
 
 def _text(line: bytes) -> str:
-    return line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+    return line.removeprefix(BOM_UTF8).rstrip(b"\r\n").decode("utf-8", "surrogateescape")

@@ -44,7 +44,7 @@ async def read_script(descriptor: int) -> str:
     else:
         raise CommandFailure(f"the script on stdin should have {_LONGEST} bytes at most", USAGE)
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CommandFailure(f"the script on stdin should be UTF-8: byte {error.start} is not", USAGE) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
@@ -152,6 +153,8 @@ def read_recording(path: str | os.PathLike[str]) -> Recording:
     first: Mapping[str, Any] = {}
     with open_to_read(path) as file:
         for number, line in enumerate(file, 1):
+            if number == 1:
+                line = line.removeprefix(BOM_UTF8)
             if not line.strip():
                 continue
             data = _object(line, f"{name}, line {number}")

@@ -55,6 +55,7 @@ def test_each_line_of_stdin_is_a_payload(run: Run) -> None:
     code, out, _ = run(stdin=b"001200040002abcd\n\n0x00 13 00 01 ff\r\n")
     assert (code, [line.split()[0] for line in out.split("\n\n")]) == (0, ["bolt1.ping", "bolt1.pong"])
     assert run("-", stdin=b"9c41")[0] == 1
+    assert run(stdin=b"\xef\xbb\xbf001200040002abcd\r\n")[0] == 0  # from an editor that marks UTF-8
 
 
 def test_stdin_as_bytes(run: Run) -> None:

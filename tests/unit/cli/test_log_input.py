@@ -43,6 +43,11 @@ def test_lines_without_their_ends(log: Path) -> None:
     assert [*lines_of(str(log))] == ["a", "b", "", "\udcff\udcfec", "last"]
 
 
+def test_what_an_editor_marks_utf_8_with_is_no_part_of_a_line(log: Path) -> None:
+    log.write_bytes(b"\xef\xbb\xbf{}\r\n")
+    assert [*lines_of(str(log))] == ["{}"]
+
+
 def test_a_line_that_is_too_long_is_cut(log: Path) -> None:
     log.write_bytes(b"x" * (9 << 20) + b"\nnext\n")
     first, second = lines_of(str(log))

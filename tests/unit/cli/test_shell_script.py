@@ -79,6 +79,9 @@ async def test_a_script_is_read_from_pipes_and_files(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 100_000)
     with path.open("rb") as file:
         assert len(await read_script(file.fileno())) == 100_000
+    path.write_bytes("\N{BYTE ORDER MARK}x = 1\r\n".encode())
+    with path.open("rb") as file:
+        assert await read_script(file.fileno()) == "x = 1\r\n"
     path.write_bytes(b"abc\xff")
     with path.open("rb") as file, pytest.raises(CommandFailure, match="should be UTF-8: byte 3"):
         await read_script(file.fileno())

@@ -74,7 +74,8 @@ def test_a_recording_has_an_end(tmp_path):
 def test_the_output_of_run_is_a_recording_too(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_text(
-        '{"event": "listening", "time": 1.0, "uri": "x"}\n\n{"event": "connected", "time": 2, "peer": "p"}\n'
+        '\N{BYTE ORDER MARK}{"event": "listening", "time": 1.0, "uri": "x"}\n\n'
+        '{"event": "connected", "time": 2, "peer": "p"}\n'
     )
     read = read_recording(path)
     assert (read.program, [each.number for each in read.events]) == ("", [1, 3])
