@@ -99,7 +99,7 @@ class Bench:
         """
         async with AsyncExitStack() as stack:
             real = await stack.enter_async_context(self._rig("real", self._plugins, "memory"))
-            self._measure_codec(real.server.registry)
+            await self._measure_codec(real.server.registry)
             trials = [await self._try(real, sample) for sample in self._samples if sample.handler is not None]
             right = [trial for trial in trials if not trial.reason]
             if not right:
@@ -132,7 +132,7 @@ class Bench:
     async def _measure(self, trial: Trial, real: Rig, empty: Rig, bolt8: Rig | None) -> None:
         registry = real.server.registry
         made = [*([trial.sample.message] if trial.how != "stream" else ()), *trial.answers[:1]]
-        codec = sum(sum(self._codec(registry, message)) for message in made if message is not None)
+        codec = sum([sum(await self._codec(registry, message)) for message in made if message is not None])
         try:
             row = await measure(trial, codec, self._seconds, fence=self._fence, real=real, empty=empty, bolt8=bolt8)
         except TimeoutError:
@@ -142,14 +142,14 @@ class Bench:
         else:
             self._found.handlers.append(row)
 
-    def _measure_codec(self, registry: Registry) -> None:
+    async def _measure_codec(self, registry: Registry) -> None:
         for sample in self._samples:
             if sample.message is None:
                 self._found.left_out[sample.name] = sample.reason
                 continue
             try:
                 payload = registry.encode(sample.message)
-                encode, decode = self._codec(registry, sample.message)
+                encode, decode = await self._codec(registry, sample.message)
             except OddwireError as error:
                 self._found.left_out[sample.name] = str(error)
                 continue
@@ -157,11 +157,11 @@ class Bench:
             row = MessageRow(name=sample.name, codec=codec, size=len(payload), encode=encode, decode=decode)
             self._found.messages.append(row)
 
-    def _codec(self, registry: Registry, message: Message) -> tuple[float, float]:
+    async def _codec(self, registry: Registry, message: Message) -> tuple[float, float]:
         payload = registry.encode(message)
         seconds = self._seconds * _CODEC
-        encode = codec_microseconds(partial(registry.encode, message), seconds)
-        return encode, codec_microseconds(partial(registry.decode, payload), seconds)
+        encode = await codec_microseconds(partial(registry.encode, message), seconds)
+        return encode, await codec_microseconds(partial(registry.decode, payload), seconds)
 
 
 def _without_limits(contribution: Contribution) -> object:

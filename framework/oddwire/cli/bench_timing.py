@@ -81,13 +81,20 @@ async def _calibrated(course: Course, share: float) -> int:
         count = min(count * 4, _MOST)
 
 
-def codec_microseconds(function: Callable[[], object], seconds: float) -> float:
-    """Return the microseconds of one call, the least of some rounds that take ``seconds``."""
+async def codec_microseconds(function: Callable[[], object], seconds: float) -> float:
+    """Return the microseconds of one call, the least of some rounds that take ``seconds``.
+
+    A cancellation comes between two rounds.
+    """
     count = 1
     while (took := _calls(function, count)) < _LEAST and count < _MOST:
         count *= 4
     count = max(1, int(count * seconds / _ROUNDS / max(took, 1e-9)))
-    return 1e6 * min(_calls(function, count) / count for _ in range(_ROUNDS))
+    found = []
+    for _ in range(_ROUNDS):
+        await asyncio.sleep(0)  # for Ctrl-C
+        found.append(_calls(function, count) / count)
+    return 1e6 * min(found)
 
 
 def _calls(function: Callable[[], object], count: int) -> float:

@@ -1,3 +1,7 @@
+import asyncio
+
+import pytest
+
 from oddwire.cli.bench_timing import Spent, codec_microseconds, side_by_side
 
 
@@ -36,12 +40,28 @@ async def test_what_does_not_end_is_not_waited_for_for_ever() -> None:
     assert max(counts) == 1 << 17  # whatever the seconds, a run has an end
 
 
-def test_a_function_is_called_until_it_can_be_measured() -> None:
+async def test_a_function_is_called_until_it_can_be_measured() -> None:
     calls = 0
 
     def function() -> None:
         nonlocal calls
         calls += 1
 
-    assert codec_microseconds(function, 0.01) > 0
+    assert await codec_microseconds(function, 0.01) > 0
     assert calls > 1000
+
+
+async def test_what_measures_a_function_can_be_cancelled() -> None:
+    calls = 0
+
+    def function() -> None:
+        nonlocal calls
+        calls += 1
+
+    measuring = asyncio.ensure_future(codec_microseconds(function, 0.01))
+    await asyncio.sleep(0)
+    begun = calls
+    measuring.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await measuring
+    assert calls == begun
