@@ -125,7 +125,7 @@ def _event(line: str) -> Iterator[Logged]:
     except ValueError:
         return
     seconds, peer = event.get("time"), event.get("peer")
-    is_time = type(seconds) in (int, float) and 0 <= seconds < _LATEST
+    is_time = isinstance(seconds, int | float) and type(seconds) is not bool and 0 <= seconds < _LATEST
     time = f"{seconds:.6f}" if is_time else ""
     yield Logged(time, "in" if event["event"] == "received" else "out", peer if isinstance(peer, str) else "", data)
 

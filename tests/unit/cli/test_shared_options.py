@@ -10,7 +10,8 @@ import typer
 from oddwire.cli import shared_options
 from oddwire.cli.shared_options import ConnectTimeout
 
-APART = {"LogLines", "NodesNetwork", "positive"}  # the values of an option; a check of several; and --network of commands that talk to a node
+# The values of an option, a check of several, and --network of commands that talk to a node
+APART = {"LogLines", "NodesNetwork", "positive"}
 
 
 @pytest.mark.parametrize("seconds", [None, 0.001, 3600.0])
