@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -49,11 +50,13 @@ def write_whole(path: Path, text: str) -> None:
         if path.exists() and not path.is_file():
             raise CommandFailure(f"{shown} is no regular file; the output should be one", USAGE)
         file = path.resolve()
+        if file.is_symlink():  # links in a circle, by Python 3.13
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         beside = file.with_name(f".{file.name}.{os.getpid()}.part")
         try:
             beside.write_text(text, encoding="utf-8")
             beside.replace(file)
         finally:
             beside.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:  # the latter for links in a circle, by Python 3.11 and 3.12
+    except (OSError, RuntimeError) as error:  # the latter for the same, by earlier ones
         raise CommandFailure(f"{shown} cannot be written: {getattr(error, 'strerror', None) or error}") from None
