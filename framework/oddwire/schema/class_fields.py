@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, MISSING
 from dataclasses import Field as DataclassField
 from keyword import iskeyword
 from types import ModuleType
-from typing import Any, ClassVar, get_origin
+from typing import Any, ClassVar, Generic, get_origin
 
 from oddwire.errors import CodecError, SchemaError
 from oddwire.records import replace
@@ -29,7 +29,7 @@ def inherited_fields(where: str, bases: tuple[type, ...]) -> tuple[Field, ...]:
     for base in bases:
         found |= {field.name: field for field in getattr(base, "__oddwire_fields__", ())}
         for ancestor in base.__mro__[:-1]:
-            if hasattr(ancestor, "__oddwire_fields__"):
+            if hasattr(ancestor, "__oddwire_fields__") or ancestor is Generic:  # written in C since Python 3.12
                 continue
             if "__slots__" not in vars(ancestor) or inspect.get_annotations(ancestor):
                 text = f"its base {ancestor.__qualname__} should be a message or subtype, or have __slots__ = ()"
