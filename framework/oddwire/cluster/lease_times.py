@@ -19,7 +19,8 @@ class LeaseTimes(FrozenRecord, kw_only=True):
     ``free`` is how long a partition is left to the worker that should have it, before any other takes it; ``better``
     how long an owner waits before it hands over to a worker that should have it; ``watchdog`` how long the event loop
     has, once a lease is over, before the process is ended; ``backoff`` and ``longest`` are the first and the longest
-    pause after a take that failed, ``forget`` how long a worker that has failed is passed over.
+    pause after a take that failed, ``again`` the first after a program that has ended by itself; ``forget`` how long a
+    worker that has failed is passed over.
     """
 
     ttl: float = 10.0
@@ -29,6 +30,7 @@ class LeaseTimes(FrozenRecord, kw_only=True):
     better: float = 10.0
     watchdog: float = 1.0
     backoff: float = 1.0
+    again: float = 0.25
     longest: float = 30.0
     forget: float = 300.0
 

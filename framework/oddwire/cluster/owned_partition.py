@@ -122,17 +122,18 @@ class OwnedPartition:
     async def _until_over(self, lease: Lease) -> None:
         """Wait until it is lost or given up, or its program has ended by itself; see to it that the program ends."""
         program, ended, fenced = self._program, self._program.ended, self._program.fenced
+        begun = clocks.uptime()
         given = asyncio.create_task(self._given.wait())
         try:
             await _first(lease.lost, fenced, given, ended)
         finally:
             given.cancel()
         if not (lease.lost.done() or fenced.done() or ended.done()):
-            begun = clocks.uptime()
+            asked = clocks.uptime()
             ending = asyncio.create_task(program.end(), name=f"end of partition {self}")
             await _first(ending, lease.lost, fenced)
             if ending.done():
-                self._tell("given", self._given_why, seconds=clocks.uptime() - begun)
+                self._tell("given", self._given_why, seconds=clocks.uptime() - asked)
                 return
         if lease.lost.done() or fenced.done():
             reason = lease.lost.result() if lease.lost.done() else fenced.result()
@@ -141,8 +142,9 @@ class OwnedPartition:
             await program.cut_off(f"the partition is lost: {reason}")
         else:
             await program.end()
-            self._tell("failed", f"its program has ended: {ended.result()}")
-            self._ownership.postponed(clocks.uptime(), self.key, _SOON)
+            pause = self._ownership.ended(clocks.uptime(), self.key, clocks.uptime() - begun)
+            again = f"; tried again in {pause:.0f} s" if pause >= 1 else ""
+            self._tell("failed", f"its program has ended: {ended.result()}{again}")
 
     def _failed(self, reason: str, error: BaseException | None = None) -> None:
         self._ownership.on(self.key, Event.FAILED)

@@ -86,7 +86,7 @@ class Candidate(NamedTuple):
 
 
 class _Partition:
-    __slots__ = ("better_since", "failures", "free_since", "holder", "not_before", "standing")
+    __slots__ = ("better_since", "endings", "failures", "free_since", "holder", "not_before", "standing")
 
     def __init__(self, now: float) -> None:
         self.standing = Standing.APART
@@ -95,6 +95,7 @@ class _Partition:
         self.better_since: float | None = None
         self.not_before = now
         self.failures = 0
+        self.endings = 0  # of its program, by itself, each soon after it had begun
 
 
 class Ownership:
@@ -151,6 +152,19 @@ class Ownership:
         partition = self._partitions[key]
         pause = min(self._times.backoff * 2.0**partition.failures, self._times.longest)
         partition.failures = min(partition.failures + 1, 20)
+        partition.not_before = now + pause
+        return pause
+
+    def ended(self, now: float, key: str, ran: float) -> float:
+        """Note that its program has ended by itself after ``ran`` seconds; return those until it is tried again.
+
+        At once, as a gateway may have begun anew; twice as many each time that it has ended so soon.
+        """
+        partition = self._partitions[key]
+        if ran > self._times.longest:
+            partition.endings = 0
+        pause = min(self._times.again * 2.0**partition.endings, self._times.longest)
+        partition.endings = min(partition.endings + 1, 20)
         partition.not_before = now + pause
         return pause
 

@@ -137,6 +137,22 @@ def test_a_take_that_fails_is_tried_again_after_growing_pauses():
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
+def test_a_program_that_ends_soon_each_time_is_begun_after_growing_pauses():
+    ownership = rules(MINE, workers=["a"])
+    now, pauses = 0.0, []
+    for ran in (1.0, 2.0, 3.0, 30.0, 0.1, 0.1, 0.1, 0.1, 31.0, 1.0):
+        take(ownership, MINE, now)
+        ownership.on(MINE, Event.FAILED)
+        now += ran
+        ownership.held(now, MINE, None)
+        pauses.append(ownership.ended(now, MINE, ran))
+        assert ownership.failing(now) == []
+        assert ownership.next_time(now) == now + pauses[-1]
+        now += pauses[-1]
+
+    assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 0.25, 0.5]
+
+
 def test_a_worker_that_could_not_take_it_says_so_until_it_could_or_long_after():
     ownership = rules(MINE, workers=["a"])
     ownership.decide(0.0)
