@@ -219,6 +219,7 @@ async def test_a_cut_transfer_goes_on_where_it_was(app_pair, memory_network, sou
 
 
 async def test_both_killed_in_the_middle(app_pair, memory_network, source, tmp_path) -> None:
+    source.write_bytes(os.urandom(24 * CHUNK))  # some pass before a kill
     seen = Stopping(memory_network)
     async with app_pair("filedrop", ["filedrop", seen], options=(inbox(tmp_path), None)) as (receiver, sender):
         await sender.call("filedrop-send", str(receiver.node_id), str(source))
@@ -231,9 +232,10 @@ async def test_both_killed_in_the_middle(app_pair, memory_network, source, tmp_p
                 return (await state(receiver))["done"] >= share * CHUNK
 
             await until_answered(so_far)
-            seen.left = 1 if share < 3 else 1 << 30
+            seen.left = 1 << 30
             memory_network.delay = 0.0
             await killed.restart(kill=True)
+            seen.left = 1 if share < 3 else 1 << 30
             if share == 3:
                 part = tmp_path / "in" / ".quarantine"
                 assert sum(path.stat().st_size for path in part.iterdir()) >= 2 * CHUNK
@@ -504,6 +506,8 @@ async def test_silence_is_not_waited_for_for_ever(pair, tmp_path, source, monkey
         store = receiver.store("filedrop")
         await store.execute("UPDATE filedrop_files SET touched = ?", (int(time.time()) - 8 * 86400,))
         await clean(receiver)
+        kept = book.Book(store)
+        await kept.note(await kept.find("in", sender.node_id, KEY), "too late")
         found = await state(receiver)
         assert (found["state"], found["reason"]) == ("expired", "nothing has gone on for 7 days")
         await emptied(tmp_path / "in")

@@ -43,6 +43,7 @@ _CHANGE: Final = (
     "UPDATE filedrop_files SET state = ?, reason = ?, path = coalesce(?, path), touched = ? "
     "WHERE number = ? AND state IN ('offered', 'accepted') RETURNING number"
 )
+_NOTE: Final = "UPDATE filedrop_files SET reason = ? WHERE number = ? AND state IN ('offered', 'accepted')"
 _TRIM: Final = (
     "DELETE FROM filedrop_files WHERE number IN (SELECT number FROM filedrop_files "
     "WHERE way = ? AND state NOT IN ('offered', 'accepted') ORDER BY touched DESC, number DESC LIMIT -1 OFFSET ?)"
@@ -208,8 +209,8 @@ class Book:
         await self._store.execute("UPDATE filedrop_files SET safe = ?, touched = ? WHERE number = ?", values)
 
     async def note(self, drop: Drop, reason: str) -> None:
-        """Write down why it does not go on for now."""
-        await self._store.execute("UPDATE filedrop_files SET reason = ? WHERE number = ?", (reason[:500], drop.number))
+        """Write down why it does not go on for now, unless it has ended meanwhile."""
+        await self._store.execute(_NOTE, (reason[:500], drop.number))
 
     async def delete(self, drop: Drop) -> None:
         """Remove one."""

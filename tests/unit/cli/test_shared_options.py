@@ -10,8 +10,8 @@ import typer
 from oddwire.cli import shared_options
 from oddwire.cli.shared_options import ConnectTimeout
 
-# The values of an option, a check of several, and --network of commands that talk to a node
-APART = {"LogLines", "NodesNetwork", "positive"}
+# What is no option, the values of one, a check of several, and --network of commands that talk to a node
+APART = {"Fields", "LogLines", "NodesNetwork", "positive"}
 
 
 @pytest.mark.parametrize("seconds", [None, 0.001, 3600.0])
