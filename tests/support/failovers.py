@@ -267,6 +267,7 @@ class Failovers:
             else:
                 owner = await self._fail_over(owner)
         await self.model.check(owner.store)
+        self.model.database.close()
         await owner.stop()
         shutil.rmtree(self.folder / "left", ignore_errors=True)
 

@@ -47,6 +47,10 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         self._jumping.uninstall()
         super().close()
 
+    async def shutdown_default_executor(self, timeout=None):
+        """Wait for its threads without asyncio's limit, which would be over in a jump."""
+        await super().shutdown_default_executor()
+
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "hurried": HurriedLoop, "jumping": JumpingLoop}
 if uvloop is not None:
