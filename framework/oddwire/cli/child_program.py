@@ -45,6 +45,7 @@ class ChildProgram:
         self._reading: list[asyncio.Task[None]] = []
         self._first: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._stopping = False
+        self._starting = asyncio.Lock()  # so that none is begun that `stop` does not see
         self._last = ""
 
     @property
@@ -101,10 +102,11 @@ class ChildProgram:
             when = f" in {pause:g} s" if pause else ""
             self._printer.remark(f"{self.name} has ended, {_how(code)}; it is started again{when}")
             await asyncio.sleep(pause)
-            if self._is_stopping():
-                return
-            self.restarts += 1
-            await self.start()
+            async with self._starting:
+                if self._is_stopping():
+                    return
+                self.restarts += 1
+                await self.start()
 
     def _is_stopping(self) -> bool:
         return self._stopping  # it changes while others run
@@ -112,8 +114,9 @@ class ChildProgram:
     async def stop(self) -> None:
         """Ask it to end, and wait for that: each command has a limit of its own. Idempotent."""
         self._stopping = True
-        if self.pid is not None:
-            self._send(signal.SIGTERM)
+        async with self._starting:
+            if self.pid is not None:
+                self._send(signal.SIGTERM)
         if self._process is not None:
             await self._ended()
 

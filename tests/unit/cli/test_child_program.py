@@ -62,6 +62,21 @@ async def test_one_that_ends_is_started_again_until_it_is_stopped(child, told):
     assert told.getvalue().startswith("looker has ended, exit code 0; it is started again\n")
 
 
+async def test_one_that_is_just_being_started_again_is_stopped_as_well(told):
+    child = ChildProgram("node", ["node", "--listen", "127.0.0.1:0"], Printer(stdout=io.StringIO(), stderr=told))
+    await child.start()
+    await child.event()
+    keeping = asyncio.create_task(child.keep_up())
+    os.kill(child.pid, signal.SIGKILL)
+
+    await until(lambda: child.restarts == 1)
+    async with asyncio.timeout(60):
+        await child.stop()
+        await keeping
+
+    assert child.pid is None
+
+
 async def test_a_child_whose_parent_is_gone_does_not_begin():
     if sys.platform == "linux":
         pid = os.fork()
