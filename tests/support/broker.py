@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -13,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Final, Self
 
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 from tests.support.ports import free_port
 
 from oddwire.transports.nats.address import BrokerAddress
@@ -107,3 +110,20 @@ class Broker:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+async def in_effect(client: Client) -> None:
+    """Return when the broker has done all that was asked of it by this client.
+
+    Its own `flush` may come back before: nats-py writes the ping past what it still holds.
+    """
+    come = asyncio.Event()
+
+    async def take(_: Msg) -> None:
+        come.set()
+
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox, cb=take)
+    await client.publish(inbox, b"")
+    await come.wait()
+    await subscription.unsubscribe()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tests.support.broker import in_effect
+
 from oddwire.proto.keys import NodeId
 from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.packing import (
@@ -66,14 +68,14 @@ class ScriptedGateway:
             await subscribe(out_subject(self.node), cb=self._take),
             await subscribe(control_subject(self.node), cb=self._control),
         ]
-        await self.connection.client.flush()
+        await in_effect(self.connection.client)
 
     async def stop(self) -> None:
         """Be gone: nobody answers."""
         for subscription in self._subscriptions:
             await self.connection.end(subscription)
         self._subscriptions.clear()
-        await self.connection.client.flush()
+        await in_effect(self.connection.client)
 
     # The stream -------------------------------------------------------------------------------------
 

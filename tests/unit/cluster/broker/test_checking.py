@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from nats.aio.msg import Msg
-from tests.support.broker import Broker
+from tests.support.broker import Broker, in_effect
 
 from oddwire.cluster.broker.checking import LEAST_PAYLOAD, check_broker
 from oddwire.errors import TransportError
@@ -53,7 +53,7 @@ async def test_one_that_hands_on_to_an_older_one(tmp_path: Path) -> None:
             await older.publish(message.reply, b'{"memory": 0, "api": {"total": 0, "errors": 0}}')  # as 2.10 does
 
         await older.client.subscribe("$JS.API.INFO", cb=answer)
-        await older.client.flush()
+        await in_effect(older.client)
         with pytest.raises(TransportError, match=r"JetStream behind the broker at .* a nats-server before 2\.11\.0"):
             await check_broker(connection)
         await connection.aclose()
