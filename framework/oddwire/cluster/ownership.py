@@ -150,8 +150,8 @@ class Ownership:
     def failed(self, now: float, key: str) -> float:
         """Note that a take has failed; return the seconds until it is tried again, each time twice as many."""
         partition = self._partitions[key]
-        pause = min(self._times.backoff * 2.0**partition.failures, self._times.longest)
-        partition.failures = min(partition.failures + 1, 20)
+        pause = self._grown(self._times.backoff, partition.failures)
+        partition.failures += 1
         partition.not_before = now + pause
         return pause
 
@@ -163,10 +163,13 @@ class Ownership:
         partition = self._partitions[key]
         if ran > self._times.longest:
             partition.endings = 0
-        pause = min(self._times.again * 2.0**partition.endings, self._times.longest)
-        partition.endings = min(partition.endings + 1, 20)
+        pause = self._grown(self._times.again, partition.endings)
+        partition.endings += 1
         partition.not_before = now + pause
         return pause
+
+    def _grown(self, first: float, times: int) -> float:
+        return min(first * 2.0 ** min(times, 20), self._times.longest)
 
     def postponed(self, now: float, key: str, seconds: float) -> None:
         """Note that a partition was not to be had yet, which is no failure."""

@@ -15,6 +15,7 @@ __all__ = [
     "join_address",
     "parse_address",
     "parse_listen",
+    "port_number",
     "proxy_address",
     "proxy_url",
     "split_scheme",
@@ -68,9 +69,18 @@ def parse_address(text: str, *, default_port: int = DEFAULT_PORT, any_name: bool
         raise ValueError(f"address should be host:port, not {text!r}")
     if not any_name and not _is_name(host):
         raise ValueError(f"host should be an address, or a name in parts of 1 to 63 characters, not {host!r}")
-    if not (port.isascii() and port.isdigit() and len(port) <= _DIGITS and int(port) <= 65535):
+    number = port_number(port)
+    if number is None:
         raise ValueError(f"port should be 0 to 65535, not {port!r} (in {text!r})")
-    return host, int(port)
+    return host, number
+
+
+def port_number(text: str) -> int | None:
+    """Return the port, 0 to 65535, that digits say; None for what says none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        return None
+    number = int(text)
+    return number if number <= 65535 else None
 
 
 def proxy_url(text: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Final
+from typing import Any, Final
 
 from oddwire.cluster.broker.executable import OLDEST, is_too_old, too_old
 from oddwire.errors import TransportError
 from oddwire.log_limits import get_logger
 from oddwire.transports.nats.connection import BrokerConnection
 from oddwire.transports.nats.errors import BrokerFailure, BrokerUnavailable
+from oddwire.transports.nats.patience import patiently
 
 __all__ = ["LEAST_PAYLOAD", "check_broker"]
 
@@ -18,7 +18,6 @@ logger = get_logger("oddwire.cluster.broker")
 LEAST_PAYLOAD: Final = 1 << 20
 """Bytes of a message that the broker has to take, which is what nats-server takes unless it is told otherwise."""
 
-_AGAIN: Final = 0.5  # seconds between attempts
 _LEVEL: Final = 1  # of JetStream's API, of which servers tell since 2.11
 
 
@@ -36,21 +35,19 @@ async def check_broker(connection: BrokerConnection) -> None:
             f"{where} takes messages of at most {connection.max_payload} bytes, and a cluster needs {LEAST_PAYLOAD}: "
             "raise max_payload in its configuration, to 8MB say"
         )
-    said = ""
-    while True:
+
+    async def ask() -> dict[str, Any]:
         try:
-            told = await connection.api("INFO")
-            break
+            return await connection.api("INFO")
         except BrokerFailure as failure:
-            if not isinstance(failure, BrokerUnavailable) or not _has_jetstream(connection):
-                raise TransportError(
-                    f"{where} has no JetStream for us ({failure.reason}): its configuration needs 'jetstream', or "
-                    "'default_js_domain' on a leaf node, and our user what 'oddwire broker permissions' prints"
-                ) from failure
-            if failure.reason != said:
-                said = failure.reason
-                logger.warning("%s is waited for: %s", where, said)
-        await asyncio.sleep(_AGAIN)
+            if isinstance(failure, BrokerUnavailable) and _has_jetstream(connection):
+                raise
+            raise TransportError(
+                f"{where} has no JetStream for us ({failure.reason}): its configuration needs 'jetstream', or "
+                "'default_js_domain' on a leaf node, and our user what 'oddwire broker permissions' prints"
+            ) from failure
+
+    told = await patiently(ask, lambda reason: logger.warning("%s is waited for: %s", where, reason))
     level = (told.get("api") or {}).get("level", 0)
     if not isinstance(level, int) or level < _LEVEL:  # of who answers, which may be another server than ours
         wanted = ".".join(map(str, OLDEST))

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Final
 
 from oddwire.cluster.log.entries import OVERHEAD, START, ChainBroken, Kind, Link, encode, follow
 from oddwire.cluster.log.reading import damaged
 from oddwire.cluster.log.subject import LogPlace, Overtaken, append_once, when_there
 from oddwire.errors import StoreError
 from oddwire.printable import printable
-from oddwire.transports.nats.errors import BrokerRefused
+from oddwire.transports.nats.errors import NO_STREAM, BrokerRefused
 
 __all__ = ["LogWriter"]
-
-_NO_STREAM: Final = 10059
 
 
 class LogWriter:
@@ -43,7 +40,7 @@ class LogWriter:
             last = await when_there(log.last)
         except BrokerRefused as error:
             text = f"{log.name} cannot be read: {error}"
-            if error.code == _NO_STREAM:
+            if error.code == NO_STREAM:
                 text += "; the stores in it are lost, and the node's gateway begins them anew when it is restarted"
             raise StoreError(text, path=log.name, reason="io") from error
         expected, link = 0, START

@@ -20,13 +20,13 @@ from oddwire.monitor.model import Model
 from oddwire.monitor.watched import Watched
 from oddwire.monitor.web.guard import Guard
 from oddwire.monitor.web.site import Site
+from oddwire.proto.addresses import port_number
 
 __all__ = ["listen_address", "serving"]
 
 _GRACE: Final = 2  # seconds for answers under way
 _PATIENCE: Final = 10.0  # seconds for a request to come
 _MOST_CONNECTIONS: Final = 128
-_DIGITS: Final = 9  # of a port, leading zeros too: Python reads no number of thousands
 
 
 class _Server(uvicorn.Server):
@@ -56,7 +56,8 @@ class _Protocol(H11Protocol):
 def listen_address(text: str) -> tuple[str, int]:
     """Return host and port of ``HOST:PORT``. Raises `ValueError`, also for a host that is not this machine's own."""
     host, colon, digits = text.rpartition(":")
-    if not colon or not digits.isascii() or not digits.isdigit() or len(digits) > _DIGITS or int(digits) > 0xFFFF:
+    port = port_number(digits)
+    if not colon or port is None:
         raise ValueError(f"--listen should be HOST:PORT, 127.0.0.1:0 say, not {text!r}")
     host = host.removeprefix("[").removesuffix("]")
     if host == "localhost":
@@ -70,7 +71,7 @@ def listen_address(text: str) -> tuple[str, int]:
             f"--listen {text}: the page is served on loopback alone, 127.0.0.1 or [::1], as it is not encrypted; "
             "from elsewhere it is reached by 'ssh -L 8080:127.0.0.1:PORT'"
         )
-    return host, int(digits)
+    return host, port
 
 
 @asynccontextmanager

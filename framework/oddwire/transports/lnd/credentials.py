@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from oddwire.printable import printable, quoted
+from oddwire.proto.addresses import port_number
 from oddwire.transports.lnd.errors import LndRefused
 from oddwire.transports.lnd.macaroon import Macaroon
 
@@ -22,7 +23,6 @@ __all__ = ["NETWORKS", "LndCredentials", "default_lnddir", "trusting"]
 NETWORKS: Final = ("mainnet", "testnet", "testnet4", "signet", "simnet", "regtest")
 """lncli's words for networks; ``bitcoin``, Core Lightning's word for the first, is taken too."""
 _PORT: Final = 10009
-_DIGITS: Final = 9  # of a port, leading zeros too: Python reads no number of thousands
 _MOST: Final = 1024 * 1024  # bytes of a file; certificates and macaroons have some hundred
 _LISTEN: Final = re.compile(r"^\s*rpclisten\s*=\s*(\S+)", re.MULTILINE)
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%a-z0-9]+\]")
@@ -205,9 +205,10 @@ def _normal(address: str) -> str:
         )
     if not address or (host and not _HOST.fullmatch(host)):
         raise ValueError(f"LND's address {form}, not {quoted(address)}")
-    if not (port.isascii() and port.isdigit() and len(port) <= _DIGITS and 0 < int(port) < 65536):
+    number = port_number(port)
+    if not number:
         raise ValueError(f"port of LND's address {quoted(address)} should be 1 to 65535")
-    return f"{host or 'localhost'}:{int(port)}"
+    return f"{host or 'localhost'}:{number}"
 
 
 def _reached(address: str) -> str:

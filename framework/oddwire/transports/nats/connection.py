@@ -23,6 +23,7 @@ from oddwire.printable import printable
 from oddwire.transports.nats.address import BrokerAddress
 from oddwire.transports.nats.client import PatientClient
 from oddwire.transports.nats.errors import (
+    NO_STREAM,
     BrokerDenied,
     BrokerRefused,
     BrokerUnavailable,
@@ -48,7 +49,6 @@ _AGAIN: Final = 0.25  # seconds between attempts to connect
 _TIME_LIMIT: Final = 5.0
 _NO_RESPONDERS: Final = "503"
 _NO_MESSAGE: Final = 10037
-_NO_STREAM: Final = 10059
 _WRONG_LAST: Final = 10071
 _FULL: Final = {10002, 10023, 10047, 10077}  # limits of the account, of the server, storage, the stream's own limits
 _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
@@ -285,7 +285,7 @@ class BrokerConnection:
         try:
             return await self.api(f"STREAM.INFO.{name}", wanted)
         except BrokerRefused as error:
-            if error.code != _NO_STREAM:
+            if error.code != NO_STREAM:
                 raise
             return None
 

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["BrokerDenied", "BrokerFailure", "BrokerRefused", "BrokerUnavailable", "StreamFull", "UnexpectedSequence"]
+from typing import Final
+
+__all__ = [
+    "NO_STREAM",
+    "BrokerDenied",
+    "BrokerFailure",
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "StreamFull",
+    "UnexpectedSequence",
+]
+
+
+NO_STREAM: Final = 10059
+"""JetStream's code for a stream that is not there."""
 
 
 class BrokerFailure(Exception):
